@@ -1,0 +1,3 @@
+//! The `mokv` program.
+
+fn main() {}
