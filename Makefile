@@ -1,0 +1,86 @@
+# The commands of this project; `make help` lists them. Every target names what it needs and stops
+# with that name when it is missing. Rust itself comes from https://rustup.rs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CARGO ?= cargo
+TOOLS := target/tools
+# Where the tests look for the tools they drive.
+export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+# Starts a step of `make test`, with the seconds since make began.
+BEGAN := $(shell date +%s)
+step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
+# Fails, saying what is missing: $(call need,command,where it comes from)
+need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
+
+.PHONY: help dev build test format-check lint doc deny unit process conformance bench chaos fmt clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: build ## Build and run a three-node cluster on this machine
+	target/release/mokv dev
+
+build: ## Build target/release/mokv
+	$(call need,cc,Debian package build-essential)
+	$(call need,git,Debian package git)
+	$(CARGO) build --release --locked --bin mokv
+
+test: format-check lint doc deny unit process conformance ## Everything that must hold, under 15 minutes on 2 cores
+	$(call step,all passed)
+
+format-check: ## Check the formatting
+	$(call step,$@)
+	$(CARGO) fmt --all --check
+
+lint: ## Run clippy over every target; a warning is an error
+	$(call step,$@)
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc: ## Build the documentation; a warning is an error
+	$(call step,$@)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+deny: $(CARGO_DENY) ## Check licences, banned crates and sources of dependencies (deny.toml)
+	$(call step,$@)
+	$(CARGO_DENY) --locked check --hide-inclusion-graph licenses bans sources
+
+$(CARGO_DENY):
+	$(CARGO) install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug \
+		--root $(dir $(@D)) --target-dir $(TOOLS)/build
+
+unit: ## Run unit, golden, property and tidy tests
+	$(call step,$@)
+	$(CARGO) test --workspace --locked --lib --bins --test tidy
+	$(CARGO) test --workspace --locked --doc
+
+process: ## Run the tests of real server processes, with 3 rounds of crashes
+	$(call step,$@)
+	$(CARGO) test --locked --test process
+
+conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, and ghz
+	$(call step,$@)
+	$(call need,python3,Debian packages python3 and python3-venv)
+	tests/python/run $(TOOLS) target/release/mokv
+
+bench: ## Measure puts and reads beside etcd's; installs Debian's etcd-server and nghttp2-client
+	$(call need,cc,Debian package build-essential)
+	@command -v etcd >/dev/null || apt-get install -y --no-install-recommends etcd-server
+	@command -v h2load >/dev/null || apt-get install -y --no-install-recommends nghttp2-client
+	$(CARGO) bench --locked --bench kv
+
+chaos: ## Run 100 rounds of each crash test (about half an hour)
+	MOKV_CHAOS_ROUNDS=100 $(CARGO) test --locked --test process crash -- --nocapture
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+clean: ## Remove everything that was built, the downloaded tools too
+	$(CARGO) clean
