@@ -58,8 +58,9 @@ $(CARGO_DENY):
 
 unit: ## Run unit, golden, property and tidy tests
 	$(call step,$@)
-	$(CARGO) test --workspace --locked --lib --bins --test tidy
-	$(CARGO) test --workspace --locked --doc
+	$(CARGO) test --locked --lib --bins --test tidy
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --package mokv-client
 
 process: ## Run the tests of real server processes, with 3 rounds of crashes
 	$(call step,$@)

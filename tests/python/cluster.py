@@ -1,0 +1,98 @@
+"""A cluster of real processes on loopback, configured with the files of the Go program."""
+
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+START_DEADLINE_S = 30
+STOP_DEADLINE_S = 15
+
+
+class Cluster:
+    """`size` members; the first bootstraps and the others are told where it is."""
+
+    def __init__(self, binary, size=3):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mokv-conformance-"))
+        self.processes = []
+        self.addresses = []
+        ports = free_ports(3 * size)
+        seed = f"127.0.0.1:{ports[1]}"
+        for number in range(size):
+            rpc, gossip, metrics = ports[3 * number : 3 * number + 3]
+            config = self.directory / f"node-{number}.yaml"
+            config.write_text(
+                f"data-dir: {self.directory}/node-{number}\n"
+                f"node-name: node-{number}\n"
+                f"bind-addr: 127.0.0.1:{gossip}\n"
+                f"rpc-port: {rpc}\n"
+                f"metrics-port: {metrics}\n"
+                + (f"start-join-addrs:\n  - {seed}\n" if number else "bootstrap: true\n")
+            )
+            with open(self.log(number), "wb") as log:
+                command = [binary, f"--config-file={config}"]
+                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+            self.addresses.append(f"127.0.0.1:{rpc}")
+
+    def log(self, number):
+        return self.directory / f"node-{number}.log"
+
+    def wait_until_ready(self):
+        """Returns once every member answers health checks with SERVING."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        for number, address in enumerate(self.addresses):
+            while not serving(address):
+                if self.processes[number].poll() is not None:
+                    raise AssertionError(f"node {number} ended:\n{self.log(number).read_text()}")
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"node {number} is not ready:\n{self.log(number).read_text()}")
+                time.sleep(0.05)
+
+    def stop(self):
+        """Stops every member and removes what they wrote."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(STOP_DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(self.directory)
+
+
+def serving(address):
+    """Whether the member at `address` says that it serves."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=1
+            )
+        except grpc.RpcError:
+            return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def free_ports(count):
+    """Ports that nothing listens on, for TCP nor UDP. They are free when this returns."""
+    held = []
+    while len(held) < 2 * count:
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp.bind(("127.0.0.1", 0))
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+            continue
+        held += [tcp, udp]
+    ports = [tcp.getsockname()[1] for tcp in held[::2]]
+    for each in held:
+        each.close()
+    return ports
