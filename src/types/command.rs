@@ -91,7 +91,23 @@ impl EntryBuilder {
         body.put_u32_le(value.len() as u32);
         body.put_slice(key);
         body.put_slice(value);
-        self.count_command();
+        self.count_commands(1);
+    }
+
+    /// Adds a batch that another server wrote, after reading all of it; returns how many commands
+    /// it holds.
+    ///
+    /// # Errors
+    /// When `body` is not a batch of commands; the entry is then as it was.
+    pub fn push_encoded(&mut self, body: &Bytes) -> Result<u32, CommandError> {
+        let mut count = 0;
+        for command in Commands::decode(body.clone()) {
+            command?;
+            count += 1;
+        }
+        self.body_mut().put_slice(body);
+        self.count_commands(count);
+        Ok(count)
     }
 }
 

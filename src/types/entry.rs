@@ -97,9 +97,15 @@ impl EntryBuilder {
         &mut self.record
     }
 
-    /// Counts one more command in the body.
-    pub(super) fn count_command(&mut self) {
-        self.count += 1;
+    /// Counts `more` commands in the body.
+    pub(super) fn count_commands(&mut self, more: u32) {
+        self.count += more;
+    }
+
+    /// The body so far.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.record[HEADER_BYTES..]
     }
 
     /// How many commands the body holds.
