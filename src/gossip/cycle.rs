@@ -1,0 +1,131 @@
+//! What a node does of its own accord as time passes: probing, helping, burying, gossiping.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use crate::types::NodeId;
+
+use super::member::{Claim, Verdict};
+use super::message::Body;
+use super::probe::Failure;
+use super::relay::Origin;
+use super::{Gossip, State};
+
+impl Gossip {
+    /// The target did not answer in time: asks k random others to ping it too (SWIM §3.1).
+    pub(super) fn ask_helpers_when_due(&mut self, now_ms: u64) {
+        let Some((seq, target)) = self.prober.needs_help(now_ms) else { return };
+        let mut candidates = self.table.others(|state| state == State::Alive);
+        candidates.retain(|id| *id != target);
+        let helpers = self.pick(candidates, self.config.indirect_probes);
+        self.prober.asked(helpers.iter().copied().collect::<BTreeSet<NodeId>>());
+        let Some(addr) = self.table.get(target).map(|member| member.addr) else { return };
+        for helper in helpers {
+            self.send_to(helper, Body::PingReq { seq, target, addr }, now_ms);
+        }
+    }
+
+    /// Judges the probe of the period that is over and begins the next.
+    pub(super) fn next_period_when_due(&mut self, now_ms: u64) {
+        if !self.prober.is_period_over(now_ms) {
+            return;
+        }
+        if let Some(failure) = self.prober.conclude() {
+            self.probe_failed(failure, now_ms);
+        }
+        let probe = self.next_probe();
+        let timeout_ms = self.health.stretch(self.config.probe_timeout_ms);
+        let period_ms = self.health.stretch(self.config.probe_interval_ms);
+        self.prober.begin(probe, now_ms, timeout_ms, period_ms);
+        if let Some((seq, target)) = probe {
+            self.send_to(target, Body::Ping { seq, target }, now_ms);
+        }
+        self.knock(now_ms);
+    }
+
+    /// Pings `target` for another member.
+    pub(super) fn relay(&mut self, origin: Origin, target: NodeId, addr: SocketAddr, now_ms: u64) {
+        let seq = self.take_seq();
+        if self.relays.begin(seq, target, origin, now_ms, self.config.probe_timeout_ms) {
+            self.send(addr, target, Body::Ping { seq, target }, now_ms);
+        } else {
+            self.send(origin.addr, origin.id, Body::Nack { seq: origin.seq }, now_ms);
+        }
+    }
+
+    /// Tells those whom we help in vain that we are well ourselves.
+    pub(super) fn send_nacks(&mut self, now_ms: u64) {
+        for origin in self.relays.nacks(now_ms) {
+            self.send(origin.addr, origin.id, Body::Nack { seq: origin.seq }, now_ms);
+        }
+    }
+
+    /// Declares dead whoever was a suspect for too long.
+    pub(super) fn bury_condemned(&mut self, now_ms: u64) {
+        for id in self.table.condemned(now_ms) {
+            let forget_in_ms = self.config.forget_after_ms as u32;
+            self.conclude_about(id, Verdict::Dead { forget_in_ms }, now_ms);
+        }
+    }
+
+    /// Sends the news, if there is any, to a few random members.
+    pub(super) fn gossip_round(&mut self, now_ms: u64) {
+        let candidates = self.table.others(State::is_live);
+        for id in self.pick(candidates, self.config.gossip_fanout) {
+            if !self.rumours.is_empty() {
+                self.send_to(id, Body::Gossip, now_ms);
+            }
+        }
+    }
+
+    /// `count` random ones of `candidates`, fewer if there are fewer.
+    pub(super) fn pick(&mut self, mut candidates: Vec<NodeId>, count: usize) -> Vec<NodeId> {
+        self.prng.shuffle(&mut candidates);
+        candidates.truncate(count);
+        candidates
+    }
+
+    fn next_probe(&mut self) -> Option<(u32, NodeId)> {
+        if self.table.own().state == State::Left {
+            return None;
+        }
+        let table = &self.table;
+        let is_live = |id| table.get(id).is_some_and(|member| member.state.is_live());
+        let live = || table.others(State::is_live);
+        let target = self.prober.next_target(live, is_live, &mut self.prng)?;
+        Some((self.take_seq(), target))
+    }
+
+    fn probe_failed(&mut self, Failure { target, missing_nacks }: Failure, now_ms: u64) {
+        self.health.worsen();
+        for _ in 0..missing_nacks {
+            self.health.worsen();
+        }
+        let accusers = BTreeSet::from([self.table.own().id]);
+        self.conclude_about(target, Verdict::Suspect { accusers }, now_ms);
+    }
+
+    /// Pings one of the dead, in case it is not: the packet tells it what it has to refute. The ack
+    /// counts for no probe; what it carries is the refutation.
+    fn knock(&mut self, now_ms: u64) {
+        let dead = self.table.others(|state| state == State::Dead);
+        for target in self.pick(dead, 1) {
+            let seq = self.take_seq();
+            self.send_to(target, Body::Ping { seq, target }, now_ms);
+        }
+    }
+
+    /// This node's own opinion of a live member, at the incarnation it knows; others are told.
+    fn conclude_about(&mut self, id: NodeId, verdict: Verdict, now_ms: u64) {
+        if let Some(member) = self.table.get(id).filter(|member| member.state.is_live()) {
+            let (incarnation, metadata) = (member.incarnation, member.metadata());
+            self.hear(Claim { id, incarnation, verdict, metadata }, now_ms);
+        }
+    }
+
+    fn send_to(&mut self, id: NodeId, body: Body, now_ms: u64) {
+        if let Some(addr) = self.table.get(id).map(|member| member.addr) {
+            self.send(addr, id, body, now_ms);
+        }
+    }
+}
