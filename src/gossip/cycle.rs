@@ -7,9 +7,9 @@ use crate::types::NodeId;
 
 use super::member::{Claim, Verdict};
 use super::message::Body;
-use super::probe::Failure;
+use super::probe::{Failure, Target};
 use super::relay::Origin;
-use super::{Gossip, State};
+use super::{Gossip, Member, State};
 
 impl Gossip {
     /// The target did not answer in time: asks k random others to ping it too (SWIM §3.1).
@@ -37,7 +37,7 @@ impl Gossip {
         let timeout_ms = self.health.stretch(self.config.probe_timeout_ms);
         let period_ms = self.health.stretch(self.config.probe_interval_ms);
         self.prober.begin(probe, now_ms, timeout_ms, period_ms);
-        if let Some((seq, target)) = probe {
+        if let Some((seq, Target { id: target, .. })) = probe {
             self.send_to(target, Body::Ping { seq, target }, now_ms);
         }
         self.knock(now_ms);
@@ -62,9 +62,9 @@ impl Gossip {
 
     /// Declares dead whoever was a suspect for too long.
     pub(super) fn bury_condemned(&mut self, now_ms: u64) {
-        for id in self.table.condemned(now_ms) {
+        for condemned in self.table.condemned(now_ms) {
             let forget_in_ms = self.config.forget_after_ms as u32;
-            self.conclude_about(id, Verdict::Dead { forget_in_ms }, now_ms);
+            self.conclude(condemned, Verdict::Dead { forget_in_ms }, now_ms);
         }
     }
 
@@ -85,15 +85,16 @@ impl Gossip {
         candidates
     }
 
-    fn next_probe(&mut self) -> Option<(u32, NodeId)> {
+    fn next_probe(&mut self) -> Option<(u32, Target)> {
         if self.table.own().state == State::Left {
             return None;
         }
         let table = &self.table;
         let is_live = |id| table.get(id).is_some_and(|member| member.state.is_live());
         let live = || table.others(State::is_live);
-        let target = self.prober.next_target(live, is_live, &mut self.prng)?;
-        Some((self.take_seq(), target))
+        let id = self.prober.next_target(live, is_live, &mut self.prng)?;
+        let incarnation = self.table.get(id)?.incarnation;
+        Some((self.take_seq(), Target { id, incarnation }))
     }
 
     fn probe_failed(&mut self, Failure { target, missing_nacks }: Failure, now_ms: u64) {
@@ -102,23 +103,26 @@ impl Gossip {
             self.health.worsen();
         }
         let accusers = BTreeSet::from([self.table.own().id]);
-        self.conclude_about(target, Verdict::Suspect { accusers }, now_ms);
+        self.conclude(target, Verdict::Suspect { accusers }, now_ms);
     }
 
     /// Pings one of the dead, in case it is not: the packet tells it what it has to refute. The ack
-    /// counts for no probe; what it carries is the refutation.
+    /// counts for no probe; what it carries is the refutation. An address that has a new owner is left
+    /// in peace.
     fn knock(&mut self, now_ms: u64) {
-        let dead = self.table.others(|state| state == State::Dead);
+        let mut dead = self.table.others(|state| state == State::Dead);
+        dead.retain(|id| !self.table.is_address_taken_over(*id));
         for target in self.pick(dead, 1) {
             let seq = self.take_seq();
             self.send_to(target, Body::Ping { seq, target }, now_ms);
         }
     }
 
-    /// This node's own opinion of a live member, at the incarnation it knows; others are told.
-    fn conclude_about(&mut self, id: NodeId, verdict: Verdict, now_ms: u64) {
-        if let Some(member) = self.table.get(id).filter(|member| member.state.is_live()) {
-            let (incarnation, metadata) = (member.incarnation, member.metadata());
+    /// Takes in what this node has found out itself, as if it had been told so.
+    fn conclude(&mut self, about: Target, verdict: Verdict, now_ms: u64) {
+        let Target { id, incarnation } = about;
+        // It may have been forgotten in the course of the probe.
+        if let Some(metadata) = self.table.get(id).map(Member::metadata) {
             self.hear(Claim { id, incarnation, verdict, metadata }, now_ms);
         }
     }

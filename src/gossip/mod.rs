@@ -320,6 +320,10 @@ impl Gossip {
 
     /// Sends a packet to member `whom`, filled up with what it should hear.
     fn send(&mut self, to: SocketAddr, whom: NodeId, body: Body, now_ms: u64) {
+        if to == self.config.identity.addr {
+            // Somebody else used to have this node's address, and does not hear us there.
+            return;
+        }
         let mut writer = wire::Writer::packet(self.as_sender(), body, self.config.packet_bytes);
         let receiver = self.table.get(whom);
         let cluster = receiver.and_then(|member| member.cluster);

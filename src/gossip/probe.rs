@@ -32,8 +32,16 @@ pub(super) struct Prober {
 #[derive(Clone, Debug)]
 struct Probe {
     seq: u32,
-    target: NodeId,
+    target: Target,
     stage: Stage,
+}
+
+/// Who is probed, at the incarnation that was known when the probe began: if the target has moved
+/// or refuted since, the failure of this probe says nothing about what it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) id: NodeId,
+    pub(super) incarnation: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -47,7 +55,7 @@ enum Stage {
 /// A probe that was not answered within its period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    pub(super) target: NodeId,
+    pub(super) target: Target,
     /// How many helpers did not even say that they failed too.
     pub(super) missing_nacks: usize,
 }
@@ -102,7 +110,7 @@ impl Prober {
     /// Starts a period, with a probe if there is somebody to probe.
     pub(super) fn begin(
         &mut self,
-        probe: Option<(u32, NodeId)>,
+        probe: Option<(u32, Target)>,
         now_ms: u64,
         timeout_ms: u64,
         period_ms: u64,
@@ -115,7 +123,7 @@ impl Prober {
     /// The probe whose target did not answer directly in time, if that is so now.
     pub(super) fn needs_help(&self, now_ms: u64) -> Option<(u32, NodeId)> {
         let probe = self.probe.as_ref()?;
-        (probe.direct_until_ms()? <= now_ms).then_some((probe.seq, probe.target))
+        (probe.direct_until_ms()? <= now_ms).then_some((probe.seq, probe.target.id))
     }
 
     /// `helpers` were asked to probe for us.
@@ -130,9 +138,9 @@ impl Prober {
         let answered = self.probe.as_ref().is_some_and(|probe| {
             probe.seq == seq
                 && match &probe.stage {
-                    Stage::Direct { .. } => probe.target == sender,
+                    Stage::Direct { .. } => probe.target.id == sender,
                     Stage::Indirect { helpers, .. } => {
-                        probe.target == sender || helpers.contains(&sender)
+                        probe.target.id == sender || helpers.contains(&sender)
                     }
                 }
         });
@@ -183,6 +191,8 @@ impl Probe {
 mod tests {
     use super::*;
 
+    const TARGET: Target = Target { id: NodeId(1), incarnation: 5 };
+
     fn ids(range: std::ops::Range<u64>) -> Vec<NodeId> {
         range.map(NodeId).collect()
     }
@@ -231,7 +241,7 @@ mod tests {
     #[test]
     fn only_the_target_and_the_helpers_can_answer() {
         let mut prober = Prober::new(0);
-        let begin = |prober: &mut Prober| prober.begin(Some((7, NodeId(1))), 0, 200, 500);
+        let begin = |prober: &mut Prober| prober.begin(Some((7, TARGET)), 0, 200, 500);
         begin(&mut prober);
         assert!(!prober.ack(8, NodeId(1)), "another probe's number");
         assert!(!prober.ack(7, NodeId(2)), "nobody was asked to help");
@@ -241,7 +251,7 @@ mod tests {
         assert!(!prober.ack(7, NodeId(4)), "not a helper");
         prober.nack(7, NodeId(3));
         prober.nack(7, NodeId(4));
-        let failure = Failure { target: NodeId(1), missing_nacks: 1 };
+        let failure = Failure { target: TARGET, missing_nacks: 1 };
         assert_eq!(prober.clone().conclude(), Some(failure));
         assert!(prober.ack(7, NodeId(2)));
         assert_eq!(prober.conclude(), None);

@@ -6,10 +6,10 @@ use super::config::Config;
 use super::testing::{Net, addr, identity, state_at};
 use super::{Gossip, State};
 
-fn cluster(seed: u64, size: u8) -> Net {
+fn cluster(seed: u64, size: u64) -> Net {
     let mut net = Net::new(seed);
     for id in 1..=size {
-        net.start(Config::lan(identity(id), seed * 100 + u64::from(id)));
+        net.start(Config::lan(identity(id), seed * 100 + id));
         if id > 1 {
             join(&mut net, id);
         }
@@ -17,8 +17,8 @@ fn cluster(seed: u64, size: u8) -> Net {
     net
 }
 
-fn join(net: &mut Net, id: u8) {
-    net.call(NodeId(u64::from(id)), |gossip: &mut Gossip, now_ms| gossip.join(&[addr(1)], now_ms));
+fn join(net: &mut Net, id: u64) {
+    net.call(NodeId(id), |gossip: &mut Gossip, now_ms| gossip.join(&[addr(1)], now_ms));
 }
 
 fn all_see(net: &Net, id: NodeId, state: State) -> bool {
@@ -28,12 +28,12 @@ fn all_see(net: &Net, id: NodeId, state: State) -> bool {
 #[test]
 fn all_members_come_to_know_each_other_though_a_fifth_of_the_packets_is_lost() {
     for seed in 0..30 {
-        let size = 5 + (seed % 3) as u8;
+        let size = 5 + seed % 3;
         let mut net = cluster(seed, size);
         net.loss_percent = 20;
         net.run(5_000);
         for id in net.ids() {
-            assert_eq!(net.gossip(id).members().count(), usize::from(size), "seed {seed}");
+            assert_eq!(net.gossip(id).members().count(), size as usize, "seed {seed}");
         }
     }
 }
@@ -41,7 +41,7 @@ fn all_members_come_to_know_each_other_though_a_fifth_of_the_packets_is_lost() {
 #[test]
 fn nobody_is_held_dead_for_losing_a_tenth_of_its_packets() {
     for seed in 0..30 {
-        let mut net = cluster(seed, 5 + (seed % 3) as u8);
+        let mut net = cluster(seed, 5 + seed % 3);
         net.loss_percent = 10;
         let log = net.run(120_000);
         assert!(!log.contains("is Dead"), "seed {seed}:\n{log}");
@@ -51,11 +51,11 @@ fn nobody_is_held_dead_for_losing_a_tenth_of_its_packets() {
 #[test]
 fn a_crash_is_known_to_all_within_fifteen_seconds_at_a_tenth_of_loss() {
     for seed in 0..30 {
-        let size = 5 + (seed % 3) as u8;
+        let size = 5 + seed % 3;
         let mut net = cluster(seed, size);
         net.loss_percent = 10;
         net.run(10_000 + seed * 37);
-        let victim = NodeId(1 + seed % u64::from(size));
+        let victim = NodeId(1 + seed % size);
         net.crash(victim);
         net.run(15_000);
         assert!(all_see(&net, victim, State::Dead), "seed {seed}");
@@ -71,10 +71,10 @@ fn a_node_that_comes_back_is_alive_to_all() {
         let victim = NodeId(2 + seed % 4);
         net.crash(victim);
         net.run(seed * 500);
-        let mut identity = identity(victim.0 as u8);
+        let mut identity = identity(victim.0);
         identity.incarnation = net.now_ms;
         net.start(Config::lan(identity, seed));
-        join(&mut net, victim.0 as u8);
+        join(&mut net, victim.0);
         net.run(10_000);
         assert!(all_see(&net, victim, State::Alive), "seed {seed}");
     }

@@ -13,7 +13,7 @@ use crate::types::{ClusterId, NodeId};
 use super::config::{Config, Identity};
 use super::member::{Claim, Metadata, Verdict};
 use super::message::{Body, Sender};
-use super::testing::{Net, Shown, addr, identity};
+use super::testing::{Net, Shown, addr, identity, label};
 use super::wire::Writer;
 
 test_each_path! { in "src/gossip/testscripts" => run_script }
@@ -50,8 +50,10 @@ impl goldenscript::Runner for Runner {
             "run" => output = self.net.run(number(&mut args)?),
             // members NODE: its table.
             "members" => {
-                for member in self.net.gossip(node(&mut args)?).members() {
-                    writeln!(output, "{}", Shown(member))?;
+                let id = node(&mut args)?;
+                writeln!(output, "{} knows:", label(id))?;
+                for member in self.net.gossip(id).members() {
+                    writeln!(output, "    {}", Shown(member))?;
                 }
             }
             // cut A B: nothing from A reaches B.
@@ -75,7 +77,7 @@ impl goldenscript::Runner for Runner {
             }
             // join NODE SEED
             "join" => {
-                let (id, seed) = (node(&mut args)?, addr(node(&mut args)?.0 as u8));
+                let (id, seed) = (node(&mut args)?, addr(node(&mut args)?.0));
                 self.net.call(id, |gossip, now_ms| gossip.join(&[seed], now_ms));
             }
             // adopt NODE CLUSTER: the node has become a member of that cluster.
@@ -90,8 +92,14 @@ impl goldenscript::Runner for Runner {
             }
             // tell NODE SUBJECT STATE INCARNATION [cluster=N] [by=N]: a packet out of the blue.
             "tell" => self.tell(&mut args)?,
-            // alive HOSTS: as many members of which the node is told at once.
+            // flood NODE COUNT: it hears of that many strangers at once.
             "flood" => self.flood(&mut args)?,
+            // count NODE: how many members it knows.
+            "count" => {
+                let count = self.net.gossip(node(&mut args)?).members().count();
+                writeln!(output, "{count}")?;
+            }
+            // refused NODE: how many claims it has left out.
             "refused" => {
                 let refused = self.net.gossip(node(&mut args)?).refused_claims();
                 writeln!(output, "{refused}")?;
@@ -112,7 +120,7 @@ impl Runner {
         let incarnation = args.take_key("incarnation").map(str::parse).transpose()?;
         while let Some(id) = args.next_pos() {
             let id = parse_node(id)?;
-            let usual = identity(id.0 as u8);
+            let usual = identity(id.0);
             let identity = Identity {
                 cluster,
                 addr: host.map_or(usual.addr, addr),
@@ -122,7 +130,7 @@ impl Runner {
             };
             self.net.start(self.config(identity)?);
             if let Some(seed) = seed {
-                let seed = addr(seed.0 as u8);
+                let seed = addr(seed.0);
                 self.net.call(id, |gossip, now_ms| gossip.join(&[seed], now_ms));
             }
         }
@@ -181,7 +189,7 @@ impl Runner {
 }
 
 fn claim(id: NodeId, incarnation: u64, verdict: Verdict, cluster: Option<ClusterId>) -> Claim {
-    let Identity { name, addr, peer_addr, rpc_addr, .. } = identity(id.0 as u8);
+    let Identity { name, addr, peer_addr, rpc_addr, .. } = identity(id.0);
     Claim {
         id,
         incarnation,

@@ -23,6 +23,7 @@ use crate::types::{ClusterId, NodeId};
 
 use super::config::Config;
 use super::member::{Claim, Member, State, Verdict, may_mix};
+use super::probe::Target;
 use super::suspicion::Suspicion;
 
 /// The most members that are known at once, this node included. When it is full, a newcomer takes
@@ -99,6 +100,13 @@ impl Table {
         self.members().filter(|member| member.state.is_live()).count()
     }
 
+    /// Whether a live member is where `id` used to be.
+    pub(super) fn is_address_taken_over(&self, id: NodeId) -> bool {
+        let addr = self.get(id).map(|member| member.addr);
+        let mut live = self.members().filter(|member| member.state.is_live() && member.id != id);
+        live.any(|member| Some(member.addr) == addr)
+    }
+
     /// What this node would tell others of `id`; nothing when that is as good as forgotten.
     pub(super) fn claim(&self, id: NodeId, now_ms: u64) -> Option<Claim> {
         let Entry { member, standing } = self.entries.get(&id)?;
@@ -158,12 +166,16 @@ impl Table {
     }
 
     /// The suspects whose time to refute has run out.
-    pub(super) fn condemned(&self, now_ms: u64) -> Vec<NodeId> {
+    pub(super) fn condemned(&self, now_ms: u64) -> Vec<Target> {
         let is_over = |entry: &&Entry| match &entry.standing {
             Standing::Suspect(suspicion) => suspicion.deadline_ms() <= now_ms,
             Standing::Alive | Standing::Dead { .. } | Standing::Left { .. } => false,
         };
-        self.entries.values().filter(is_over).map(|entry| entry.member.id).collect()
+        let as_target = |Entry { member, .. }: &Entry| Target {
+            id: member.id,
+            incarnation: member.incarnation,
+        };
+        self.entries.values().filter(is_over).map(as_target).collect()
     }
 
     /// Drops the dead and departed whose date has come.

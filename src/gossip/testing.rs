@@ -17,14 +17,14 @@ use super::{Effect, Gossip, Member, State, wire};
 /// How long every message is on its way, in milliseconds.
 const LATENCY_MS: u64 = 10;
 
-pub(super) fn addr(host: u8) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, host], 8401))
+pub(super) fn addr(host: u64) -> SocketAddr {
+    SocketAddr::from(([10, 0, (host >> 8) as u8, host as u8], 8401))
 }
 
-pub(super) fn identity(id: u8) -> Identity {
+pub(super) fn identity(id: u64) -> Identity {
     Identity {
-        id: NodeId(u64::from(id)),
-        name: label(NodeId(u64::from(id))),
+        id: NodeId(id),
+        name: label(NodeId(id)),
         cluster: None,
         addr: addr(id),
         peer_addr: format!("n{id}.mokv:8401"),
@@ -37,7 +37,7 @@ pub(super) fn identity(id: u8) -> Identity {
 pub(super) fn label(id: NodeId) -> String {
     match u8::try_from(id.0) {
         Ok(id @ 1..=26) => char::from(b'a' + id - 1).to_string(),
-        Ok(_) | Err(_) => id.to_string(),
+        Ok(_) | Err(_) => id.0.to_string(),
     }
 }
 
@@ -200,6 +200,8 @@ impl Net {
             Payload::Packet(bytes) => gossip.packet(from, bytes, now_ms),
             Payload::Reply(bytes) => gossip.push_pull_reply(bytes, now_ms),
             Payload::NoReply => {
+                writeln!(self.log, "{now_ms:>6} {}: no reply from {from}", label(id))
+                    .expect("a string takes all");
                 gossip.push_pull_failed(now_ms);
                 Ok(())
             }
@@ -267,7 +269,7 @@ impl std::fmt::Display for Shown<'_> {
         if let Some(cluster) = cluster {
             write!(f, ", of cluster {:x}", cluster.0)?;
         }
-        if u64::from(addr.port()) != 8401 || *addr != super::testing::addr(id.0 as u8) {
+        if *addr != super::testing::addr(id.0) {
             write!(f, ", at {addr}")?;
         }
         Ok(())
