@@ -1,3 +1,7 @@
-//! The `mokv` program.
+//! The `mokv` program: a server, a local cluster, and the commands that talk to one.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mokv::cli::main().into()
+}

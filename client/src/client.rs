@@ -19,6 +19,9 @@ use crate::proto::v1::admin_client::AdminClient;
 use crate::proto::v1::{LeaveRequest, StatusRequest, StatusResponse, TransferLeadershipRequest};
 use crate::wire::{HEALTH_CHECK_PATH, HEALTH_SERVING, HealthCheckRequest, HealthCheckResponse};
 
+/// The longest value that can be written, in bytes.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
 /// The pause before the second try of a call that finds nobody to serve it; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause between two tries. An election takes a few hundred milliseconds, and a client
@@ -94,6 +97,10 @@ impl Client {
     /// [`Error::OutcomeUnknown`] when the write may have happened; any other error means it did not.
     pub async fn set(&self, key: impl Into<String>, value: impl Into<Bytes>) -> Result<u64, Error> {
         let request = SetRequest { key: key.into(), value: value.into() };
+        if request.value.len() > MAX_VALUE_BYTES {
+            let message = format!("the value is longer than {MAX_VALUE_BYTES} bytes");
+            return Err(Error::Invalid { message });
+        }
         let reply = self
             .call(Intent::Write, |this| {
                 let request = this.request(request.clone());

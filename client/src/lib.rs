@@ -42,7 +42,7 @@ mod wire;
 #[cfg(test)]
 mod fake;
 
-pub use client::{Client, Value};
+pub use client::{Client, MAX_VALUE_BYTES, Value};
 pub use failure::Error;
 pub use list::{Item, List};
 pub use options::Options;

@@ -1,0 +1,152 @@
+//! Does the host name resolve to an address of this machine, and are the ports free on it?
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Check, Settings};
+
+/// How long a host name may take to appear. A pod's own name enters its cluster's DNS only some
+/// seconds after the pod has started.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
+/// The pause between two lookups.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(250);
+
+/// How a port is used.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// Resolves the host of `bind-addr`.
+pub(super) fn check_address(settings: &Settings) -> (Check, Option<IpAddr>) {
+    const NAME: &str = "address";
+    let host = settings.bind_host();
+    let start = Instant::now();
+    loop {
+        match settings.resolve_bind_ip() {
+            Ok(ip) if host.parse::<IpAddr>().is_ok() => {
+                return (Check::ok(NAME, ip.to_string()), Some(ip));
+            }
+            Ok(ip) => return (Check::ok(NAME, format!("{host} is {ip}")), Some(ip)),
+            Err(_) if start.elapsed() < RESOLVE_PATIENCE => sleep(RESOLVE_PAUSE),
+            Err(error) => {
+                let cause = format!("the host of bind-addr, {host}, does not resolve: {error}");
+                let fix = "give --bind-addr with a name or address of this machine";
+                return (Check::fail(NAME, cause, fix), None);
+            }
+        }
+    }
+}
+
+/// Binds each of the server's ports for a moment. The server's own sockets share their ports
+/// silently, so this is the only moment to notice that somebody else has one.
+pub(super) fn check_ports(settings: &Settings, ip: IpAddr) -> Vec<Check> {
+    let rpc = settings.rpc_port;
+    let gossip = settings.bind_port();
+    let metrics = settings.metrics_port;
+    [
+        ("rpc port", "--rpc-port", rpc, Protocol::Tcp),
+        ("peer port", "--bind-addr", gossip, Protocol::Tcp),
+        ("gossip port", "--bind-addr", gossip, Protocol::Udp),
+        ("metrics port", "--metrics-port", metrics, Protocol::Tcp),
+    ]
+    .map(|(name, flag, port, protocol)| check_port(name, flag, SocketAddr::new(ip, port), protocol))
+    .into()
+}
+
+fn check_port(name: &'static str, flag: &str, addr: SocketAddr, protocol: Protocol) -> Check {
+    // std sets SO_REUSEADDR on TCP, so that a server just stopped does not hold its port, and never
+    // SO_REUSEPORT; so this fails whenever anyone listens there.
+    let (bound, label, ss_flag) = match protocol {
+        Protocol::Tcp => (TcpListener::bind(addr).map(drop), "tcp", 't'),
+        Protocol::Udp => (UdpSocket::bind(addr).map(drop), "udp", 'u'),
+    };
+    let port = addr.port();
+    let Err(error) = bound else { return Check::ok(name, format!("{addr}/{label} is free")) };
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Check::fail(
+            name,
+            format!("{addr}/{label} is in use by another process"),
+            format!(
+                "stop it (ss -ln{ss_flag}p 'sport = {port}' shows it) or choose another {flag}"
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => Check::fail(
+            name,
+            format!("{addr}/{label} is not allowed to this user: {error}"),
+            format!("choose a {flag} of 1024 or more"),
+        ),
+        io::ErrorKind::AddrNotAvailable => Check::fail(
+            name,
+            format!("{} is not an address of this machine", addr.ip()),
+            "give --bind-addr with a name or address of this machine",
+        ),
+        _ => Check::fail(
+            name,
+            format!("{addr}/{label} cannot be used: {error}"),
+            format!("choose another {flag}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn failure(check: &Check) -> String {
+        match &check.outcome {
+            Outcome::Fail(finding) => finding.to_string(),
+            other => panic!("{} should have failed: {other:?}", check.name),
+        }
+    }
+
+    #[test]
+    fn a_port_somebody_listens_on_is_named_with_the_flag_that_changes_it() {
+        let other = TcpListener::bind((LOOPBACK, 0)).expect("a free port");
+        let port = other.local_addr().expect("bound").port();
+        let settings = Settings { rpc_port: port, ..Settings::default() };
+        let rpc = &check_ports(&settings, LOOPBACK)[0];
+        assert_eq!(
+            failure(rpc),
+            format!(
+                "127.0.0.1:{port}/tcp is in use by another process; stop it \
+                 (ss -lntp 'sport = {port}' shows it) or choose another --rpc-port"
+            )
+        );
+    }
+
+    #[test]
+    fn a_port_that_shares_itself_is_in_use_all_the_same() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
+        socket.set_reuse_port(true).expect("a Linux socket can share its port");
+        socket.bind(&SocketAddr::new(LOOPBACK, 0).into()).expect("a free port");
+        socket.listen(1).expect("a bound socket listens");
+        let addr = socket.local_addr().expect("bound").as_socket().expect("an IP socket");
+        let check = check_port("rpc port", "--rpc-port", addr, Protocol::Tcp);
+        assert!(failure(&check).contains("in use"));
+    }
+
+    #[test]
+    fn the_gossip_port_is_tried_by_udp_as_well() {
+        let other = UdpSocket::bind((LOOPBACK, 0)).expect("a free port");
+        let addr = other.local_addr().expect("bound");
+        let settings = Settings { bind_addr: addr.to_string(), ..Settings::default() };
+        let gossip = &check_ports(&settings, LOOPBACK)[2];
+        assert!(failure(gossip).contains("/udp is in use"));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_told_from_a_busy_port() {
+        // 192.0.2.0/24 is reserved for documentation: no machine has it (RFC 5737).
+        let addr = SocketAddr::new(IpAddr::from([192, 0, 2, 1]), 8401);
+        let check = check_port("peer port", "--bind-addr", addr, Protocol::Tcp);
+        assert!(failure(&check).contains("192.0.2.1 is not an address of this machine"));
+    }
+}
