@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/gossip", &["gossip", "types", "prng"]),
     ("src/storage", &["storage", "types"]),
     ("src/node", &["node", "raft", "gossip", "types", "prng"]),
-    ("src/rpc", &["rpc", "raft", "gossip", "types"]),
+    ("src/rpc", &["rpc", "raft", "gossip", "types", "prng"]),
     ("src/server", &["server", "rpc", "node", "storage", "raft", "gossip", "types", "prng"]),
     ("src/cli", &["cli", "server"]),
 ];

@@ -1,0 +1,111 @@
+//! A million keys: the log is cut behind a snapshot, and the snapshot is what others start from.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mokv_client::{Client, Status};
+
+use crate::cluster::Cluster;
+use crate::poll::{self, ensure};
+use crate::wire;
+
+const KEYS: u64 = 1_000_000;
+const VALUE_BYTES: usize = 64;
+/// Writes in flight while the keys are written.
+const IN_FLIGHT: u64 = 1_000;
+/// The time in which a million keys are snapshotted, sent and restored on a small machine.
+const BULK_LIMIT: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn a_million_keys_survive_truncation_a_fresh_member_and_a_restart() {
+    let mut cluster = Cluster::start(3).await;
+    let first_segment = oldest_segment(&cluster.nodes[0].data_dir);
+    let began = Instant::now();
+    write_all(&cluster.client()).await;
+    println!("{KEYS} keys written in {:?}", began.elapsed());
+    for number in 0..3 {
+        wait_for_status(&cluster, number, "it took a snapshot", |status| {
+            status.snapshot_index > 0 && status.keys == KEYS
+        })
+        .await;
+    }
+    poll::until("the log is cut behind the snapshot", BULK_LIMIT, async || {
+        let oldest = oldest_segment(&cluster.nodes[0].data_dir);
+        ensure(oldest != first_segment, oldest)
+    })
+    .await;
+
+    let began = Instant::now();
+    let fresh = cluster.add_node();
+    cluster.start_node(fresh);
+    cluster.wait_for_voters(&[0, 1, 2, fresh]).await;
+    wait_for_status(&cluster, fresh, "it has every key from a snapshot", |status| {
+        status.snapshot_index > 0 && status.keys == KEYS
+    })
+    .await;
+    println!("a fresh member caught up and voted after {:?}", began.elapsed());
+
+    let began = Instant::now();
+    cluster.kill_all();
+    for number in 0..4 {
+        cluster.start_node(number);
+    }
+    cluster.wait_until_ready().await;
+    println!("all members restarted and served after {:?}", began.elapsed());
+    for number in [0, fresh] {
+        let items =
+            wire::list(&cluster.nodes[number].rpc_addr).await.expect("a ready member lists");
+        assert_eq!(items.len() as u64, KEYS);
+        for i in 0..KEYS {
+            let (value, _) = items.get(&key(i)).expect("every key is there");
+            assert_eq!(value, &value_of(i));
+        }
+    }
+}
+
+fn key(i: u64) -> String {
+    format!("key-{i:012}")
+}
+
+fn value_of(i: u64) -> Vec<u8> {
+    format!("{i:0VALUE_BYTES$}").into_bytes()
+}
+
+/// The name of the oldest segment of a member's log.
+fn oldest_segment(data_dir: &Path) -> String {
+    let entries = fs::read_dir(data_dir).expect("a member has a data directory");
+    let names = entries.map(|entry| entry.expect("it can be listed").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("wal-")).min().expect("a member has a log")
+}
+
+async fn write_all(client: &Client) {
+    let tasks: Vec<_> = (0..IN_FLIGHT)
+        .map(|first| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for i in (first..KEYS).step_by(IN_FLIGHT as usize) {
+                    client.set(key(i), value_of(i)).await?;
+                }
+                Ok::<_, mokv_client::Error>(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("a writer does not panic").expect("a healthy cluster takes every write");
+    }
+}
+
+async fn wait_for_status(
+    cluster: &Cluster,
+    number: usize,
+    what: &str,
+    holds: impl Fn(&Status) -> bool,
+) {
+    poll::until(&format!("node-{number}: {what}"), BULK_LIMIT, async || {
+        let status = cluster.status(number).await.map_err(|error| error.to_string())?;
+        ensure(holds(&status), format!("{status:?}"))
+    })
+    .await;
+}
