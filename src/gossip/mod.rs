@@ -374,3 +374,120 @@ impl Gossip {
         seq
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::testing::{addr, identity};
+    use super::*;
+
+    fn node(id: u64) -> Gossip {
+        Gossip::new(Config::lan(identity(id), id), 0)
+    }
+
+    /// Two nodes that know each other, at 100 ms.
+    fn pair() -> (Gossip, Gossip) {
+        let (mut one, mut two) = (node(1), node(2));
+        two.join(&[addr(1)], 100);
+        let Some(Effect::PushPull { to, bytes }) = two.poll() else { panic!("it asks the seed") };
+        assert_eq!(to, addr(1));
+        let reply = one.push_pull_request(&bytes, 100).expect("it answers");
+        assert_eq!(two.push_pull_reply(&reply, 100), Ok(()));
+        (drained(one), drained(two))
+    }
+
+    fn drained(mut gossip: Gossip) -> Gossip {
+        while gossip.poll().is_some() {}
+        gossip
+    }
+
+    fn ping(from: &Gossip, target: NodeId) -> Bytes {
+        wire::Writer::packet(from.as_sender(), Body::Ping { seq: 1, target }, 1400).finish()
+    }
+
+    #[test]
+    fn a_node_that_has_joined_is_not_alone() {
+        assert!(node(1).is_alone());
+        let (one, two) = pair();
+        assert!(!one.is_alone() && !two.is_alone());
+    }
+
+    #[test]
+    fn a_ping_is_answered_to_where_it_came_from() {
+        let (mut one, two) = pair();
+        assert_eq!(one.packet(addr(77), &ping(&two, NodeId(1)), 100), Ok(()));
+        let Some(Effect::SendPacket { to, bytes }) = one.poll() else { panic!("it answers") };
+        assert_eq!(to, addr(77));
+        let packet = wire::decode_packet(&bytes).expect("its own packet");
+        assert_eq!(packet.body, Body::Ack { seq: 1 });
+    }
+
+    #[test]
+    fn a_ping_for_another_identity_is_not_answered() {
+        let (mut one, two) = pair();
+        let refused = one.packet(addr(2), &ping(&two, NodeId(9)), 100);
+        assert_eq!(refused, Err(PacketError::NotForUs { target: NodeId(9) }));
+        assert_eq!(one.poll(), None);
+    }
+
+    #[test]
+    fn a_node_does_not_take_its_own_word_for_that_of_another() {
+        let mut one = node(1);
+        let own = ping(&one, NodeId(1));
+        assert_eq!(one.packet(addr(1), &own, 0), Err(PacketError::OwnId));
+        one.join(&[addr(1)], 0);
+        assert_eq!(one.poll(), None, "and does not join itself");
+    }
+
+    #[test]
+    fn changes_between_two_polls_are_reported_once() {
+        let (mut one, _) = pair();
+        for incarnation in 2..5 {
+            let metadata = one.member(NodeId(2)).expect("it is known").metadata();
+            let verdict = member::Verdict::Alive;
+            one.hear(member::Claim { id: NodeId(2), incarnation, verdict, metadata }, 100);
+        }
+        let Some(Effect::Changed(member)) = one.poll() else { panic!("a change") };
+        assert_eq!((member.id, member.incarnation), (NodeId(2), 4));
+        assert_eq!(one.poll(), None);
+    }
+
+    #[test]
+    fn what_is_sent_without_being_fetched_is_bounded() {
+        let (mut one, two) = pair();
+        for _ in 0..5_000 {
+            assert_eq!(one.packet(addr(2), &ping(&two, NodeId(1)), 100), Ok(()));
+        }
+        let waiting = std::iter::from_fn(|| one.poll()).count();
+        assert_eq!(waiting, 1024);
+    }
+
+    #[test]
+    fn a_cluster_is_adopted_once_under_a_greater_incarnation() {
+        let mut one = node(1);
+        one.set_cluster(ClusterId(7));
+        one.set_cluster(ClusterId(7));
+        let own = one.member(NodeId(1)).expect("itself");
+        assert_eq!((own.cluster, own.incarnation), (Some(ClusterId(7)), 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot join")]
+    fn a_cluster_is_never_changed() {
+        let mut one = node(1);
+        one.set_cluster(ClusterId(7));
+        one.set_cluster(ClusterId(8));
+    }
+
+    #[test]
+    fn a_reply_is_no_request_and_a_request_no_reply() {
+        let (mut one, two) = pair();
+        let (request, reply) = [message::Half::Request, message::Half::Reply]
+            .map(|half| wire::Writer::push_pull(two.as_sender(), half).finish())
+            .into();
+        assert!(one.push_pull_request(&reply, 100).is_err());
+        assert!(one.push_pull_reply(&request, 100).is_err());
+        assert!(one.push_pull_request(&request, 100).is_ok());
+    }
+}

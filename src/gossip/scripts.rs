@@ -94,6 +94,14 @@ impl goldenscript::Runner for Runner {
             "tell" => self.tell(&mut args)?,
             // flood NODE COUNT: it hears of that many strangers at once.
             "flood" => self.flood(&mut args)?,
+            // member NODE OF: what it knows of one.
+            "member" => {
+                let (id, of) = (node(&mut args)?, node(&mut args)?);
+                match self.net.gossip(id).member(of) {
+                    Some(member) => writeln!(output, "{}", Shown(member))?,
+                    None => writeln!(output, "unknown")?,
+                }
+            }
             // count NODE: how many members it knows.
             "count" => {
                 let count = self.net.gossip(node(&mut args)?).members().count();

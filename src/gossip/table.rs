@@ -282,3 +282,111 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::member::Precedence;
+    use super::super::testing::identity;
+    use super::*;
+
+    fn config() -> Config {
+        Config::lan(identity(1), 0)
+    }
+
+    fn table() -> Table {
+        Table::new(Member::starting(identity(1), 0))
+    }
+
+    fn claim(id: u64, incarnation: u64, verdict: Verdict) -> Claim {
+        let metadata = Member::starting(identity(id), 0).metadata();
+        Claim { id: NodeId(id), incarnation, verdict, metadata }
+    }
+
+    fn dead(forget_in_ms: u32) -> Verdict {
+        Verdict::Dead { forget_in_ms }
+    }
+
+    fn suspect(accuser: u64) -> Verdict {
+        Verdict::Suspect { accusers: [NodeId(accuser)].into() }
+    }
+
+    #[test]
+    fn a_state_keeps_its_date_when_only_the_incarnation_changes() {
+        let mut table = table();
+        for (now_ms, incarnation) in [(10, 1), (20, 2)] {
+            let claim = claim(2, incarnation, Verdict::Alive);
+            assert_eq!(table.hear(claim, now_ms, &config()), Heard::News);
+        }
+        assert_eq!(table.get(NodeId(2)).map(|member| member.since_ms), Some(10));
+        assert_eq!(table.hear(claim(2, 2, suspect(3)), 30, &config()), Heard::News);
+        assert_eq!(table.get(NodeId(2)).map(|member| member.since_ms), Some(30));
+    }
+
+    #[test]
+    fn a_further_accuser_is_passed_on_and_the_same_one_is_not() {
+        let mut table = table();
+        let mut hear = |accuser| table.hear(claim(2, 1, suspect(accuser)), 0, &config());
+        assert_eq!(hear(3), Heard::News);
+        assert_eq!(hear(4), Heard::Confirmed);
+        assert_eq!(hear(4), Heard::Stale);
+    }
+
+    #[test]
+    fn what_is_to_be_forgotten_is_neither_told_nor_learned() {
+        let mut table = table();
+        assert_eq!(table.hear(claim(2, 1, dead(0)), 0, &config()), Heard::Stale);
+        assert_eq!(table.hear(claim(2, 1, dead(100)), 0, &config()), Heard::News);
+        let told = table.claim(NodeId(2), 60).map(|claim| claim.verdict);
+        assert_eq!(told, Some(dead(40)), "the memory is no younger for being passed on");
+        assert_eq!(table.claim(NodeId(2), 100), None);
+        table.forget(100);
+        assert_eq!(table.get(NodeId(2)), None);
+    }
+
+    #[test]
+    fn when_full_a_newcomer_replaces_the_death_that_is_forgotten_next() {
+        let mut table = table();
+        for id in 2..=MAX_MEMBERS as u64 {
+            assert_eq!(table.hear(claim(id, 1, Verdict::Alive), 0, &config()), Heard::News);
+        }
+        assert_eq!(table.hear(claim(900, 1, Verdict::Alive), 0, &config()), Heard::Full);
+        table.hear(claim(7, 1, dead(500)), 0, &config());
+        table.hear(claim(8, 1, dead(400)), 0, &config());
+        assert_eq!(table.hear(claim(900, 1, dead(500)), 0, &config()), Heard::Full);
+        assert_eq!(table.hear(claim(900, 1, Verdict::Alive), 0, &config()), Heard::News);
+        assert_eq!(table.get(NodeId(8)), None);
+        assert_eq!(table.members().count(), MAX_MEMBERS);
+    }
+
+    fn arb_claim() -> impl Strategy<Value = Claim> {
+        let verdict = prop_oneof![
+            Just(Verdict::Alive),
+            (1..9u64).prop_map(suspect),
+            Just(dead(1000)),
+            Just(Verdict::Left { forget_in_ms: 1000 }),
+        ];
+        (2..5u64, 0..4u64, verdict).prop_map(|(id, inc, verdict)| claim(id, inc, verdict))
+    }
+
+    fn holds(claims: &[Claim]) -> Vec<(NodeId, Precedence)> {
+        let mut table = table();
+        for claim in claims {
+            table.hear(claim.clone(), 0, &config());
+        }
+        table.members().map(|member| (member.id, member.precedence())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn all_who_heard_the_same_agree_in_whatever_order_and_however_often(
+            (claims, shuffled) in vec(arb_claim(), 0..12)
+                .prop_flat_map(|claims| (Just(claims.clone()), Just(claims).prop_shuffle())),
+        ) {
+            let twice = [shuffled.clone(), shuffled].concat();
+            prop_assert_eq!(holds(&claims), holds(&twice));
+        }
+    }
+}

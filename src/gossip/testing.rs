@@ -10,7 +10,7 @@ use crate::prng::Prng;
 use crate::types::NodeId;
 
 use super::config::{Config, Identity};
-use super::member::Claim;
+use super::member::{Claim, Precedence};
 use super::message::{Body, Packet};
 use super::{Effect, Gossip, Member, State, wire};
 
@@ -55,6 +55,8 @@ pub(super) struct Net {
     next_serial: u64,
     /// Directed: messages from the first to the second are lost.
     cuts: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// The last that each node reported of each member.
+    reported: BTreeMap<(NodeId, NodeId), Precedence>,
     log: String,
 }
 
@@ -89,6 +91,7 @@ impl Net {
             messages: BTreeMap::new(),
             next_serial: 0,
             cuts: BTreeSet::new(),
+            reported: BTreeMap::new(),
             log: String::new(),
         }
     }
@@ -97,6 +100,7 @@ impl Net {
     pub(super) fn start(&mut self, config: Config) {
         let (id, addr) = (config.identity.id, config.identity.addr);
         let gossip = Gossip::new(config, self.now_ms);
+        self.reported.retain(|(at, _), _| *at != id);
         self.nodes.insert(id, Node { gossip, addr, stalled_until_ms: 0 });
     }
 
@@ -160,6 +164,8 @@ impl Net {
             (Some((tick_ms, id)), arrival) if arrival.is_none_or(|(at_ms, _)| tick_ms <= at_ms) => {
                 self.now_ms = tick_ms;
                 self.call(id, |gossip, now_ms| gossip.tick(now_ms));
+                let next_ms = self.nodes[&id].gossip.next_deadline_ms();
+                assert!(next_ms > tick_ms, "a tick at {tick_ms} asks for one at {next_ms}");
                 true
             }
             (_, Some(key)) => {
@@ -221,7 +227,17 @@ impl Net {
         let from = self.nodes[&id].addr;
         while let Some(effect) = self.nodes.get_mut(&id).and_then(|node| node.gossip.poll()) {
             match effect {
-                Effect::Changed(member) => self.log(id, &format!("{}", Shown(&member))),
+                Effect::Changed(member) => {
+                    let is_first = !self.reported.contains_key(&(id, member.id));
+                    let before = self.reported.insert((id, member.id), member.precedence());
+                    assert!(
+                        is_first || Some(member.precedence()) > before,
+                        "{} goes back on {}",
+                        label(id),
+                        Shown(&member)
+                    );
+                    self.log(id, &Shown(&member).to_string());
+                }
                 Effect::PushPull { to, bytes } => {
                     if self.is_tracing {
                         self.log(id, &format!("-> {to} push-pull"));
