@@ -8,8 +8,8 @@
 //!            +----------------------- failed ----------------------+
 //! ```
 //!
-//! A new address, or none, ends whatever the link is doing; messages that were taken before it are
-//! still given a moment to leave.
+//! A new address, or none, ends whatever the link is doing. A link that is to end for good gives the
+//! messages that it took a moment to leave: the last one may tell a peer that it was removed.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -137,19 +137,26 @@ impl Link {
         tracing::info!(peer = %self.peer, remote = %connection.remote(), "a link to a peer is up");
         self.local.events.link_up(self.peer);
         let ended = self.until_retargeted(self.exchange(connection)).await;
-        match &ended {
-            Some(cause) => {
-                tracing::warn!(peer = %self.peer, %cause, "a link to a peer is down");
-            }
-            None => {
-                let flushed = within(FLUSH_TIMEOUT, self.outbox.flush(connection)).await;
-                let all_sent = matches!(flushed, Some(Ok(())));
-                tracing::info!(peer = %self.peer, all_sent, "a link to a peer is closed");
-            }
-        }
         self.outbox.close();
+        // Told before the last messages leave, so that it never comes after a successor's link_up.
         self.local.events.link_down(self.peer);
+        match &ended {
+            Some(cause) => tracing::warn!(peer = %self.peer, %cause, "a link to a peer is down"),
+            None => self.take_leave(connection).await,
+        }
+        self.outbox.clear();
         ended.map(drop)
+    }
+
+    /// Sends what was taken, if the link ends for good, to a peer that reads it in time.
+    async fn take_leave(&self, connection: &Connection) {
+        if self.target.borrow().is_some() {
+            tracing::info!(peer = %self.peer, "a peer has a new address");
+            return;
+        }
+        let flushed = within(FLUSH_TIMEOUT, self.outbox.flush(connection)).await;
+        let all_sent = matches!(flushed, Some(Ok(())));
+        tracing::info!(peer = %self.peer, all_sent, "a link to a peer is closed");
     }
 
     /// Writes what is sent, reads that the peer lives, and returns when either fails.

@@ -15,8 +15,8 @@
 //!   +--------+                               +--------+
 //! ```
 //!
-//! Each connection begins with a [handshake](hello) in which the acceptor may refuse; all that is said
-//! on it is cut into [frames](frame) with a length and a checksum. Nothing here retries a message:
+//! Each connection begins with a handshake (`hello`) in which the acceptor may refuse; all that is said
+//! on it is cut into frames (`frame`) with a length and a checksum. Nothing here retries a message:
 //! Raft and gossip expect loss, and a link only promises that what arrives is whole, came from the
 //! node that said hello, and is in the order in which it was sent, with no gap while the link is up.
 //!

@@ -26,7 +26,7 @@ pub const MAX_LINK_BUFFER_BYTES: usize = 32 << 20;
 /// How large an empty buffer may stay; what a burst needed beyond it is given back.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
-/// The outgoing side of a link. Closed, and empty, while the link is down.
+/// The outgoing side of a link. Closed and empty while the link is down.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     buffers: RefCell<Buffers>,
@@ -66,8 +66,13 @@ impl Outbox {
         self.buffers.borrow_mut().open = true;
     }
 
-    /// Lets no more messages in and forgets those that wait.
+    /// Lets no more messages in; those that wait can still be flushed.
     pub(super) fn close(&self) {
+        self.buffers.borrow_mut().open = false;
+    }
+
+    /// Forgets what waits, half of a message perhaps: the next connection starts afresh.
+    pub(super) fn clear(&self) {
         *self.buffers.borrow_mut() = Buffers::default();
         self.filled.lower();
     }
@@ -171,7 +176,9 @@ mod tests {
         assert_eq!(push(&outbox, 1), Pushed::Queued);
         outbox.close();
         assert_eq!(push(&outbox, 1), Pushed::Down);
-        assert_eq!(outbox.buffers.borrow().len(), 0, "a new connection starts with nothing queued");
+        assert!(outbox.buffers.borrow().len() > 0, "what was taken can still be flushed");
+        outbox.clear();
+        assert_eq!(outbox.buffers.borrow().len(), 0, "the next connection starts afresh");
     }
 
     #[test]
