@@ -1,0 +1,51 @@
+//! The gRPC server: `api.KV`, `mokv.v1.Admin`, health and reflection, over the `h2` crate on glommio.
+//!
+//! ```text
+//!   server       accepts, counts and drains connections
+//!   connection   one task a connection; its turns            io, turn, keepalive
+//!   calls        the open calls of a connection              route, body, respond, streaming
+//!   convert      messages of proto/ <-> the store's words    framing, trailers, status
+//!   backend      the door to the store                       reply, signal
+//! ```
+//!
+//! The protocol is gRPC over HTTP/2 (`PROTOCOL-HTTP2.md` of the gRPC project): a call is a stream; its
+//! request is HEADERS and DATA, its answer HEADERS, DATA and trailing HEADERS that hold the status.
+//!
+//! Absent on purpose: TLS, compression, and a task for each call.
+
+mod backend;
+mod body;
+mod calls;
+mod connection;
+mod convert;
+mod framing;
+mod io;
+mod keepalive;
+mod reflection;
+mod reply;
+mod respond;
+mod route;
+mod server;
+mod signal;
+mod status;
+mod streaming;
+mod timeout;
+mod trailers;
+mod turn;
+
+/// The messages of `proto/`, as prost generates them.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/proto.rs"));
+}
+
+pub use backend::{
+    Backend, HealthService, LIST_CHUNK_BYTES, LIST_CHUNKS_WAITING, ListChunk, ListItem,
+    ListReceiver, Reply, Request, Role, ServerInfo, StatusInfo, list_channel,
+};
+pub use connection::MAX_CONCURRENT_STREAMS;
+pub use framing::MAX_MESSAGE_BYTES;
+pub use reply::{ReplyHandle, ReplyQueue};
+pub use server::{Limits, serve};
+pub use signal::{Signal, Subscription};
+pub use status::{Code, Outcome, Status};
