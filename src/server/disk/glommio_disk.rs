@@ -1,0 +1,234 @@
+//! Executes [`DiskOp`]s.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::open_file::{OpenFile, Opening, Transfer};
+use crate::storage::{BLOCK_BYTES, BlockWrite, DiskOp, FileName};
+
+/// How many files are kept open; beyond it the coldest is closed and opened again when needed.
+const MAX_OPEN_FILES: usize = 32;
+
+/// The file that tells, at start, what the filesystem can do.
+const PROBE: &str = "probe.tmp";
+
+/// The data directory of one server, written by one executor.
+pub struct GlommioDisk {
+    dir: PathBuf,
+    transfer: Transfer,
+    open: RefCell<BTreeMap<FileName, Rc<OpenFile>>>,
+    /// What the first failed op said; from then on nothing is written any more.
+    poison: RefCell<Option<String>>,
+}
+
+/// Why an op or a read failed.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// The disk refused. After a failed op its state is unknown: stop, and recover.
+    #[error("cannot {action} {path}: {source}")]
+    Failed {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier op failed, and nothing was tried.
+    #[error("nothing is written after a failed write: {first}")]
+    Poisoned {
+        /// What that op said.
+        first: String,
+    },
+}
+
+impl DiskError {
+    /// Whether the file doesn't exist, as when a snapshot was removed while a peer was reading it.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            DiskError::Failed { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            DiskError::Poisoned { .. } => false,
+        }
+    }
+}
+
+impl GlommioDisk {
+    /// Opens the data directory `dir`, which exists, and finds out whether its filesystem can do
+    /// direct I/O.
+    ///
+    /// # Errors
+    /// When a file cannot be made there.
+    pub async fn open(dir: &Path) -> Result<GlommioDisk, DiskError> {
+        let probe = dir.join(PROBE);
+        let direct = try_transfer(&probe, Transfer::Direct).await;
+        let transfer = match direct {
+            Ok(()) => Transfer::Direct,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                try_transfer(&probe, Transfer::Buffered).await.map_err(failed("write", &probe))?;
+                tracing::warn!(dir = %dir.display(), "no direct I/O here, going through the page cache");
+                Transfer::Buffered
+            }
+            Err(error) => return Err(failed("write", &probe)(error)),
+        };
+        glommio::io::remove(&probe).await.map_err(|e| failed("remove", &probe)(e.into()))?;
+        let (open, poison) = (RefCell::default(), RefCell::default());
+        Ok(GlommioDisk { dir: dir.to_owned(), transfer, open, poison })
+    }
+
+    /// Executes `ops` in order, each after the one before is done. Several lists may be under way at
+    /// once, as the storage room's lanes allow.
+    ///
+    /// Once begun, it must run to its end: dropped half-way, it may leave a write in flight.
+    ///
+    /// # Errors
+    /// At the first op that fails; the disk is then poisoned.
+    pub async fn execute(&self, ops: Vec<DiskOp>) -> Result<(), DiskError> {
+        for op in ops {
+            if let Some(first) = self.poison.borrow().clone() {
+                return Err(DiskError::Poisoned { first });
+            }
+            if let Err(error) = self.execute_one(op).await {
+                self.poison.borrow_mut().get_or_insert_with(|| error.to_string());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads up to `len_bytes` at `offset`, fewer only where the file ends.
+    ///
+    /// # Errors
+    /// When there is no such file or it cannot be read. The disk is not poisoned by that.
+    pub async fn read_at(
+        &self,
+        file: FileName,
+        offset: u64,
+        len_bytes: usize,
+    ) -> Result<Bytes, DiskError> {
+        let open = self.opened(file).await?;
+        open.read_at(offset, len_bytes).await.map_err(failed("read", &self.path(file)))
+    }
+
+    async fn execute_one(&self, op: DiskOp) -> Result<(), DiskError> {
+        match op {
+            DiskOp::Create { file, len_bytes } => self.create(file, len_bytes).await,
+            DiskOp::Write(write) => self.write(&write).await,
+            DiskOp::WriteDurable(write) => {
+                self.write(&write).await?;
+                // Where the write itself didn't wait, a sync does.
+                if is_write_through(write.file) { Ok(()) } else { self.sync(write.file).await }
+            }
+            DiskOp::Sync { file } => self.sync(file).await,
+            DiskOp::Rename { from, to } => self.rename(from, to).await,
+            DiskOp::Remove { file } => self.remove(file).await,
+            DiskOp::SyncDir => self.sync_dir().await,
+        }
+    }
+
+    async fn create(&self, file: FileName, len_bytes: u64) -> Result<(), DiskError> {
+        let path = self.path(file);
+        // Zeros need no durability of their own: a sync follows where it matters.
+        let opening = Opening { create: true, write_through: false };
+        let made = OpenFile::open(&path, self.transfer, opening).await;
+        let made = made.map_err(failed("create", &path))?;
+        made.zero(len_bytes).await.map_err(failed("fill", &path))?;
+        self.open.borrow_mut().remove(&file);
+        if !is_write_through(file) {
+            self.keep_open(file, Rc::new(made));
+        }
+        Ok(())
+    }
+
+    async fn write(&self, write: &BlockWrite) -> Result<(), DiskError> {
+        let open = self.opened(write.file).await?;
+        let written = open.write(write.offset, &write.parts, write.padded_bytes).await;
+        written.map_err(failed("write", &self.path(write.file)))
+    }
+
+    async fn sync(&self, file: FileName) -> Result<(), DiskError> {
+        let open = self.opened(file).await?;
+        open.sync().await.map_err(failed("sync", &self.path(file)))
+    }
+
+    async fn rename(&self, from: FileName, to: FileName) -> Result<(), DiskError> {
+        self.forget(&[from, to]);
+        let renamed = glommio::io::rename(self.path(from), self.path(to)).await;
+        renamed.map_err(|error| failed("rename", &self.path(from))(error.into()))
+    }
+
+    async fn remove(&self, file: FileName) -> Result<(), DiskError> {
+        self.forget(&[file]);
+        let removed = glommio::io::remove(self.path(file)).await;
+        removed.map_err(|error| failed("remove", &self.path(file))(error.into()))
+    }
+
+    async fn sync_dir(&self) -> Result<(), DiskError> {
+        // A whole fsync: fdatasync, which glommio has for directories, need not cover a new name on
+        // every filesystem. It blocks, so another thread does it.
+        let dir = self.dir.clone();
+        let synced = glommio::executor().spawn_blocking(move || File::open(dir)?.sync_all()).await;
+        synced.map_err(failed("sync", &self.dir))
+    }
+
+    /// The open file, opened now if it was not.
+    async fn opened(&self, file: FileName) -> Result<Rc<OpenFile>, DiskError> {
+        if let Some(open) = self.open.borrow().get(&file) {
+            return Ok(Rc::clone(open));
+        }
+        let path = self.path(file);
+        let opening = Opening { create: false, write_through: is_write_through(file) };
+        let open = OpenFile::open(&path, self.transfer, opening).await;
+        let open = Rc::new(open.map_err(failed("open", &path))?);
+        self.keep_open(file, Rc::clone(&open));
+        Ok(open)
+    }
+
+    fn keep_open(&self, file: FileName, open: Rc<OpenFile>) {
+        let mut files = self.open.borrow_mut();
+        if files.len() >= MAX_OPEN_FILES {
+            // The smallest name is the coldest: records that seldom change, then old segments.
+            files.pop_first();
+        }
+        files.insert(file, open);
+    }
+
+    fn forget(&self, files: &[FileName]) {
+        let mut open = self.open.borrow_mut();
+        for file in files {
+            open.remove(file);
+        }
+    }
+
+    fn path(&self, file: FileName) -> PathBuf {
+        self.dir.join(file.to_string())
+    }
+}
+
+/// Whether writes to a file are acknowledged one by one.
+fn is_write_through(file: FileName) -> bool {
+    match file {
+        FileName::Identity | FileName::HardState | FileName::Segment(_) => true,
+        FileName::IdentityTemp
+        | FileName::Spare(_)
+        | FileName::Snapshot(_)
+        | FileName::SnapshotTemp(..) => false,
+    }
+}
+
+async fn try_transfer(probe: &Path, transfer: Transfer) -> io::Result<()> {
+    let opening = Opening { create: true, write_through: true };
+    OpenFile::open(probe, transfer, opening).await?.zero(BLOCK_BYTES as u64).await
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError + use<> {
+    let path = path.to_owned();
+    move |source| DiskError::Failed { action, path, source }
+}
