@@ -1,20 +1,27 @@
-//! Generates the client's half of the two services from the contract in `proto/`, without protoc.
+//! Generates the client's half of the services from the contract in `proto/`, without protoc.
 
 use std::error::Error;
-use std::path::Path;
+
+use tonic_prost_build::Config;
 
 const PROTO_ROOT: &str = "../proto";
-const PROTO_FILES: [&str; 2] = ["kv.proto", "mokv/v1/admin.proto"];
+const PROTO_FILES: [&str; 5] = [
+    "kv.proto",
+    "mokv/v1/admin.proto",
+    "grpc/health/v1/health.proto",
+    "google/rpc/status.proto",
+    "google/rpc/error_details.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for file in PROTO_FILES {
-        println!("cargo::rerun-if-changed={}", Path::new(PROTO_ROOT).join(file).display());
-    }
+    println!("cargo::rerun-if-changed={PROTO_ROOT}");
     let descriptors = protox::compile(PROTO_FILES, [PROTO_ROOT])?;
+    let mut config = Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         // The tests play the cluster's part; users of the crate never do.
         .server_mod_attribute(".", "#[cfg(test)]")
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -3,22 +3,22 @@
 //! ```text
 //!   evidence                                       outcome    worth another try
 //!   ─────────────────────────────────────────────  ─────────  ─────────────────
-//!   could not connect                              none       yes
-//!   REFUSED_STREAM (HTTP/2 §8.7)                   none       yes
+//!   could not connect                              not done   yes
+//!   REFUSED_STREAM (HTTP/2 §8.7)                   not done   yes
 //!   ErrorInfo.metadata["outcome"]                  as it says by code and RetryInfo
-//!   NOT_FOUND, INVALID_ARGUMENT, ... (a refusal)   none       no, unless RetryInfo
+//!   NOT_FOUND, INVALID_ARGUMENT, ... (a refusal)   not done   no, unless RetryInfo
 //!   UNAVAILABLE without details                    unknown    yes
 //!   connection lost, no answer in time             unknown    yes
 //!   anything else                                  unknown    no
 //! ```
 //!
-//! "Worth another try" is for reads. A write needs the outcome to be none as well.
+//! "Worth another try" is for reads. A write needs the outcome to be not done as well.
 
 use std::error::Error as StdError;
 
 use tonic::{Code, ConnectError};
 
-use crate::wire::Details;
+use crate::details::Details;
 
 /// Why a call has no answer, and what that means for the data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +44,8 @@ pub enum Error {
         /// How the answer was lost.
         message: String,
     },
-    /// A read found no answer in time.
-    #[error("no answer in time: {message}")]
+    /// There was no answer in time; nothing was changed.
+    #[error("no answer in time, nothing was changed: {message}")]
     DeadlineExceeded {
         /// What the last member tried answered.
         message: String,
@@ -71,7 +71,7 @@ pub(crate) enum Intent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// Certainly nothing.
-    None,
+    NotDone,
     /// Nobody can tell.
     Unknown,
 }
@@ -95,10 +95,10 @@ impl Failure {
         let local = status.source().is_some();
         let details = Details::decode(status.details());
         let outcome = match details.outcome.as_deref() {
-            _ if refused => Outcome::None,
-            Some("none") => Outcome::None,
+            _ if refused => Outcome::NotDone,
+            Some("not_done") => Outcome::NotDone,
             Some(_) => Outcome::Unknown,
-            None if !local && is_refusal(status.code()) => Outcome::None,
+            None if !local && is_refusal(status.code()) => Outcome::NotDone,
             None => Outcome::Unknown,
         };
         let transient = refused || local || details.retry || is_transient(status.code());
@@ -125,7 +125,7 @@ impl Failure {
     pub(crate) fn allows_retry(&self, intent: Intent) -> bool {
         match intent {
             Intent::Read => self.transient,
-            Intent::Write => self.transient && self.outcome == Outcome::None,
+            Intent::Write => self.transient && self.outcome == Outcome::NotDone,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::proto::api::{
     DeleteRequest, DeleteResponse, GetRequest, GetResponse, GetServersResponse, Server, SetRequest,
     SetResponse,
 };
-use crate::wire::{Any, ErrorInfo, RpcStatus};
+use crate::proto::rpc;
 
 /// What a member does with the next call it gets.
 #[derive(Clone, Debug)]
@@ -145,17 +145,13 @@ impl Service {
 /// A status with the details mökv's servers attach.
 pub(crate) fn status(code: Code, outcome: Option<&str>) -> Status {
     let Some(outcome) = outcome else { return Status::new(code, "as the test asked") };
-    let info = ErrorInfo {
+    let info = rpc::ErrorInfo {
         reason: "TEST".to_owned(),
         domain: "mokv".to_owned(),
-        metadata: BTreeMap::from([("outcome".to_owned(), outcome.to_owned())]),
+        metadata: [("outcome".to_owned(), outcome.to_owned())].into(),
     };
-    let details = RpcStatus {
-        details: vec![Any {
-            type_url: "type.googleapis.com/google.rpc.ErrorInfo".to_owned(),
-            value: info.encode_to_vec().into(),
-        }],
-    };
+    let info = prost_types::Any::from_msg(&info).expect("it has a type name");
+    let details = rpc::Status { details: vec![info], ..rpc::Status::default() };
     Status::with_details(code, "as the test asked", details.encode_to_vec().into())
 }
 

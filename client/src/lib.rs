@@ -32,12 +32,12 @@
 //! ```
 
 mod client;
+mod details;
 mod failure;
 mod list;
 mod options;
 mod pool;
 mod proto;
-mod wire;
 
 #[cfg(test)]
 mod fake;

@@ -87,6 +87,7 @@ impl Pool {
             return;
         }
         let mut state = self.lock();
+        state.asked_at = Some(Instant::now());
         state.leader = servers.iter().find(|s| s.is_leader).map(|s| s.rpc_addr.clone());
         state.followers = servers
             .iter()

@@ -8,3 +8,11 @@ pub(crate) mod api {
 pub(crate) mod v1 {
     tonic::include_proto!("mokv.v1");
 }
+
+pub(crate) mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
+pub(crate) mod rpc {
+    tonic::include_proto!("google.rpc");
+}

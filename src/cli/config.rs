@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 use serde_norway::Value;
 
 use super::exit::CliError;
-use crate::server::Settings;
-use crate::server::settings::LogFormat;
+use crate::server::{LogFormat, Settings};
 
 /// The longest config file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;

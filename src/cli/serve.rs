@@ -5,8 +5,7 @@ use std::io;
 use super::config::{self, ServeArgs};
 use super::exit::CliError;
 use super::parent;
-use crate::server::settings::LogFormat;
-use crate::server::{self, Settings};
+use crate::server::{self, LogFormat, Settings};
 
 pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
     let settings = config::resolve(&args)?;

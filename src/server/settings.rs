@@ -10,13 +10,13 @@ use std::thread::available_parallelism;
 use tracing::Level;
 
 /// The longest node name, in bytes: it travels in gossip packets of one MTU.
-pub const MAX_NODE_NAME_BYTES: usize = 64;
+const MAX_NODE_NAME_BYTES: usize = 64;
 /// The longest `host:port`, in bytes: a DNS name has at most 253, and a member's address 255.
-pub const MAX_ADDR_BYTES: usize = 255;
+const MAX_ADDR_BYTES: usize = 255;
 /// The most addresses to join; more teach a node nothing, one answer suffices.
-pub const MAX_JOIN_ADDRS: usize = 64;
+const MAX_JOIN_ADDRS: usize = 64;
 /// The most executors.
-pub const MAX_SHARDS: usize = 256;
+const MAX_SHARDS: usize = 256;
 
 /// How log lines are written to stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
