@@ -62,9 +62,9 @@ unit: ## Run unit, golden, property and tidy tests
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --package mokv-client
 
-process: ## Run the tests of real server processes, with 3 rounds of crashes
+process: build ## Run the tests of real server processes, with 3 rounds of crashes
 	$(call step,$@)
-	$(CARGO) test --locked --test process
+	MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process
 
 conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, and ghz
 	$(call step,$@)
@@ -77,8 +77,8 @@ bench: ## Measure puts and reads beside etcd's; installs Debian's etcd-server an
 	@command -v h2load >/dev/null || apt-get install -y --no-install-recommends nghttp2-client
 	$(CARGO) bench --locked --bench kv
 
-chaos: ## Run 100 rounds of each crash test (about half an hour)
-	MOKV_CHAOS_ROUNDS=100 $(CARGO) test --locked --test process crash -- --nocapture
+chaos: build ## Run 100 rounds of each crash test (about half an hour)
+	MOKV_CHAOS_ROUNDS=100 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process crash -- --nocapture
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

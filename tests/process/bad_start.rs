@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, MOKV};
+use crate::cluster::{Cluster, mokv};
 use crate::poll::{self, ensure};
 
 /// The time in which a server that cannot start has said so.
@@ -17,7 +17,7 @@ const USAGE: i32 = 2;
 
 #[tokio::test]
 async fn an_unknown_flag_is_named() {
-    let error = refused(Command::new(MOKV).args(["serve", "--no-such-flag"]), Some(USAGE)).await;
+    let error = refused(Command::new(mokv()).args(["serve", "--no-such-flag"]), Some(USAGE)).await;
     assert!(error.contains("--no-such-flag"), "{error}");
 }
 
@@ -36,7 +36,7 @@ async fn an_unknown_key_of_the_config_file_is_named_with_the_file() {
 
 #[tokio::test]
 async fn a_missing_config_file_is_named() {
-    let mut command = Command::new(MOKV);
+    let mut command = Command::new(mokv());
     command.arg("--config-file=no/such/file.yaml");
     let error = refused(&mut command, Some(USAGE)).await;
     assert!(error.contains("no/such/file.yaml"), "{error}");
@@ -85,7 +85,8 @@ async fn too_little_locked_memory_is_named() {
     let node = cluster.add_node();
     let config = cluster.nodes[node].config.display().to_string();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -l 64 && exec \"$0\" \"--config-file=$1\"", MOKV, &config]);
+    command.args(["-c", "ulimit -l 64 && exec \"$0\" \"--config-file=$1\""]);
+    command.args([mokv(), config.into()]);
     let error = refused(&mut command, None).await;
     assert!(error.contains("memlock") && error.contains("64 KiB"), "{error}");
 }
@@ -121,7 +122,7 @@ async fn data_of_another_cluster_is_refused_and_both_clusters_serve_on() {
 
 /// Starts a member that must refuse to start, and returns what it says.
 async fn start_refused(cluster: &Cluster, number: usize, code: Option<i32>) -> String {
-    let mut command = Command::new(MOKV);
+    let mut command = Command::new(mokv());
     command.arg(format!("--config-file={}", cluster.nodes[number].config.display()));
     refused(&mut command, code).await
 }

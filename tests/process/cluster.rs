@@ -1,5 +1,7 @@
 //! A cluster of server processes that a test starts, kills, restarts and questions.
 
+use std::env;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,9 +24,6 @@ pub(crate) const READY_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// How much of each log a failed test prints.
 const LOG_TAIL_LINES: usize = 60;
-
-/// The executable under test.
-pub(crate) const MOKV: &str = env!("CARGO_BIN_EXE_mokv");
 
 static ONE_CLUSTER_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -50,6 +49,11 @@ pub(crate) struct Cluster {
     // Dropped after the nodes: the directory goes when the servers are gone.
     directory: Option<TempDir>,
     _alone: MutexGuard<'static, ()>,
+}
+
+/// The executable under test: the one that `MOKV_BINARY` names, or the one built with the tests.
+pub(crate) fn mokv() -> OsString {
+    env::var_os("MOKV_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_mokv").into())
 }
 
 impl Cluster {
@@ -120,7 +124,7 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         assert!(node.process.is_none(), "{} runs already", node.name);
-        let mut command = Command::new(MOKV);
+        let mut command = Command::new(mokv());
         command.arg(format!("--config-file={}", node.config.display()));
         node.process = Some(Process::spawn(&mut command, &node.log).expect("mokv can be started"));
     }
