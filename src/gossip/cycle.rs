@@ -33,14 +33,17 @@ impl Gossip {
         if let Some(failure) = self.prober.conclude() {
             self.probe_failed(failure, now_ms);
         }
-        let probe = self.next_probe();
+        let is_member = self.table.own().state.is_live();
+        let probe = if is_member { self.next_probe() } else { None };
         let timeout_ms = self.health.stretch(self.config.probe_timeout_ms);
         let period_ms = self.health.stretch(self.config.probe_interval_ms);
         self.prober.begin(probe, now_ms, timeout_ms, period_ms);
         if let Some((seq, Target { id: target, .. })) = probe {
             self.send_to(target, Body::Ping { seq, target }, now_ms);
         }
-        self.knock(now_ms);
+        if is_member {
+            self.knock(now_ms);
+        }
     }
 
     /// Pings `target` for another member.
@@ -86,9 +89,6 @@ impl Gossip {
     }
 
     fn next_probe(&mut self) -> Option<(u32, Target)> {
-        if self.table.own().state == State::Left {
-            return None;
-        }
         let table = &self.table;
         let is_live = |id| table.get(id).is_some_and(|member| member.state.is_live());
         let live = || table.others(State::is_live);

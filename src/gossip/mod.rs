@@ -273,13 +273,15 @@ impl Gossip {
     }
 
     /// Moves all deadlines by the time for which this node was not called though it had asked to be:
-    /// in that time nobody could reach it, so nobody can have failed it.
+    /// in that time nobody could reach it, so nobody can have failed it. Verdicts wait for another
+    /// probe timeout, in which to read what has piled up in the sockets.
     fn forgive_stall(&mut self, now_ms: u64) {
         let late_ms = now_ms.saturating_sub(self.next_deadline_ms());
         if late_ms > self.config.probe_timeout_ms / 2 {
-            self.prober.postpone(late_ms);
-            self.relays.postpone(late_ms);
-            self.table.postpone(late_ms);
+            let grace_ms = late_ms + self.config.probe_timeout_ms;
+            self.prober.postpone(grace_ms);
+            self.relays.postpone(grace_ms);
+            self.table.postpone(grace_ms);
             self.next_gossip_ms += late_ms;
             self.next_push_pull_ms += late_ms;
             self.health.worsen();

@@ -18,10 +18,13 @@ use std::collections::BTreeSet;
 use crate::prng::Prng;
 use crate::types::NodeId;
 
+use super::table::MAX_MEMBERS;
+
 /// Whose turn it is, and the probe under way.
 #[derive(Clone, Debug)]
 pub(super) struct Prober {
-    /// This pass; it may name members that are no longer live, and it names nobody twice.
+    /// This pass, of at most [`MAX_MEMBERS`]. It may name members that are no longer live, and it
+    /// names nobody twice.
     pass: Vec<NodeId>,
     /// How many of `pass` had their turn.
     done: usize,
@@ -95,9 +98,10 @@ impl Prober {
         self.pass.first().copied()
     }
 
-    /// Gives a new member a place in this pass, at random (§4.3).
+    /// Gives a new member a place in this pass, at random (§4.3). In a pass that is full of members
+    /// that have come and gone, it has to wait for the next.
     pub(super) fn insert(&mut self, id: NodeId, prng: &mut Prng) {
-        if self.pass.contains(&id) {
+        if self.pass.contains(&id) || self.pass.len() >= MAX_MEMBERS {
             return;
         }
         let at = prng.below(self.pass.len() as u64 + 1) as usize;

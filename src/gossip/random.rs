@@ -102,6 +102,8 @@ fn a_node_that_comes_back_is_alive_to_all() {
         net.run(seed * 500);
         restart(&mut net, victim);
         net.run(10_000);
+        net.loss_percent = 0;
+        net.run(5_000);
         assert!(all_see(&net, victim, State::Alive), "seed {seed}");
     }
 }

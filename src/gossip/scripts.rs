@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use goldenscript::{ArgumentConsumer, Command, Context};
@@ -36,8 +35,51 @@ impl goldenscript::Runner for Runner {
 
     fn run(&mut self, command: &Command, _context: &Context) -> Outcome<String> {
         let mut args = command.consume_args();
-        let mut output = String::new();
-        match command.name.as_str() {
+        let output = match command.name.as_str() {
+            "members" | "member" | "count" | "refused" | "spread" => {
+                self.show(&command.name, &mut args)?
+            }
+            // run MS: lets time pass and shows what happens in it.
+            "run" => self.net.run(number(&mut args)?),
+            other => {
+                self.act(other, &mut args)?;
+                String::new()
+            }
+        };
+        args.reject_next()?;
+        Ok(output)
+    }
+}
+
+impl Runner {
+    /// Commands that show what a node knows.
+    fn show(&self, command: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<String> {
+        let id = node(args)?;
+        let gossip = self.net.gossip(id);
+        Ok(match command {
+            // members NODE: its table.
+            "members" => {
+                let lines = gossip.members().map(|member| format!("    {}\n", Shown(member)));
+                format!("{} knows:\n{}", label(id), lines.collect::<String>())
+            }
+            // member NODE OF: what it knows of one.
+            "member" => match gossip.member(node(args)?) {
+                Some(member) => Shown(member).to_string(),
+                None => "unknown".to_owned(),
+            },
+            // count NODE: how many members it knows.
+            "count" => gossip.members().count().to_string(),
+            // refused NODE: how many claims it has left out.
+            "refused" => gossip.refused_claims().to_string(),
+            // spread NODE: whether it has said often enough that it leaves.
+            "spread" => gossip.is_leave_spread().to_string(),
+            other => return Err(format!("unknown command {other}").into()),
+        })
+    }
+
+    /// Commands that do something to a node or to the network.
+    fn act(&mut self, command: &str, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
+        match command {
             // set packet_bytes=900 ...: settings of the nodes that start from now on.
             "set" => {
                 while let Some((key, value)) = args.next_key() {
@@ -45,81 +87,49 @@ impl goldenscript::Runner for Runner {
                 }
             }
             // start NODE... [join=NODE] [cluster=N] [name=NAME] [host=N] [incarnation=N]
-            "start" => self.start(&mut args)?,
-            // run MS: lets time pass and shows what happens in it.
-            "run" => output = self.net.run(number(&mut args)?),
-            // members NODE: its table.
-            "members" => {
-                let id = node(&mut args)?;
-                writeln!(output, "{} knows:", label(id))?;
-                for member in self.net.gossip(id).members() {
-                    writeln!(output, "    {}", Shown(member))?;
-                }
+            "start" => self.start(args)?,
+            // crash NODE: it stops without a word.
+            "crash" => self.net.crash(node(args)?),
+            // stall NODE MS: it gets no CPU for so long.
+            "stall" => {
+                let id = node(args)?;
+                self.net.stall(id, self.net.now_ms + number(args)?);
             }
             // cut A B: nothing from A reaches B.
-            "cut" => self.net.cut(node(&mut args)?, node(&mut args)?),
+            "cut" => self.net.cut(node(args)?, node(args)?),
             // part A B: nothing passes between A and B.
             "part" => {
-                let (one, other) = (node(&mut args)?, node(&mut args)?);
+                let (one, other) = (node(args)?, node(args)?);
                 self.net.cut(one, other);
                 self.net.cut(other, one);
             }
+            // heal: everything passes again.
             "heal" => self.net.heal(),
             // loss PERCENT: so many datagrams are lost from now on.
-            "loss" => self.net.loss_percent = number(&mut args)?,
+            "loss" => self.net.loss_percent = number(args)?,
             // trace on|off: whether datagrams are shown.
             "trace" => self.net.is_tracing = args.next_pos() == Some("on"),
-            "crash" => self.net.crash(node(&mut args)?),
-            // stall NODE MS: it gets no CPU for so long.
-            "stall" => {
-                let id = node(&mut args)?;
-                self.net.stall(id, self.net.now_ms + number(&mut args)?);
-            }
             // join NODE SEED
             "join" => {
-                let (id, seed) = (node(&mut args)?, addr(node(&mut args)?.0));
+                let (id, seed) = (node(args)?, addr(node(args)?.0));
                 self.net.call(id, |gossip, now_ms| gossip.join(&[seed], now_ms));
             }
             // adopt NODE CLUSTER: the node has become a member of that cluster.
             "adopt" => {
-                let (id, cluster) = (node(&mut args)?, ClusterId(number(&mut args)?));
+                let (id, cluster) = (node(args)?, ClusterId(number(args)?));
                 self.net.call(id, |gossip, _| gossip.set_cluster(cluster));
             }
-            "leave" => self.net.call(node(&mut args)?, |gossip, now_ms| gossip.leave(now_ms)),
-            "spread" => {
-                let is_spread = self.net.gossip(node(&mut args)?).is_leave_spread();
-                writeln!(output, "{is_spread}")?;
-            }
-            // tell NODE SUBJECT STATE INCARNATION [cluster=N] [by=N]: a packet out of the blue.
-            "tell" => self.tell(&mut args)?,
+            // leave NODE: it leaves for good, and goes on running.
+            "leave" => self.net.call(node(args)?, |gossip, now_ms| gossip.leave(now_ms)),
+            // tell NODE SUBJECT STATE INCARNATION [cluster=N]: a packet out of the blue.
+            "tell" => self.tell(args)?,
             // flood NODE COUNT: it hears of that many strangers at once.
-            "flood" => self.flood(&mut args)?,
-            // member NODE OF: what it knows of one.
-            "member" => {
-                let (id, of) = (node(&mut args)?, node(&mut args)?);
-                match self.net.gossip(id).member(of) {
-                    Some(member) => writeln!(output, "{}", Shown(member))?,
-                    None => writeln!(output, "unknown")?,
-                }
-            }
-            // count NODE: how many members it knows.
-            "count" => {
-                let count = self.net.gossip(node(&mut args)?).members().count();
-                writeln!(output, "{count}")?;
-            }
-            // refused NODE: how many claims it has left out.
-            "refused" => {
-                let refused = self.net.gossip(node(&mut args)?).refused_claims();
-                writeln!(output, "{refused}")?;
-            }
+            "flood" => self.flood(args)?,
             other => return Err(format!("unknown command {other}").into()),
         }
-        args.reject_next()?;
-        Ok(output)
+        Ok(())
     }
-}
 
-impl Runner {
     fn start(&mut self, args: &mut ArgumentConsumer<'_>) -> Outcome<()> {
         let seed = args.take_key("join").map(parse_node).transpose()?;
         let cluster = args.take_key("cluster").map(str::parse).transpose()?.map(ClusterId);
