@@ -1,10 +1,13 @@
 //! Seeded runs of whole clusters in bad weather.
 
 use crate::prng::Prng;
-use crate::types::NodeId;
+use crate::types::{ClusterId, NodeId};
 
-use super::config::Config;
+use super::config::{Config, Identity};
+use super::member::{Claim, Metadata, Verdict};
+use super::message::{Body, Sender};
 use super::testing::{Net, addr, identity, label, state_at};
+use super::wire::Writer;
 use super::{Gossip, State};
 
 fn cluster(seed: u64, size: u64) -> Net {
@@ -152,6 +155,61 @@ fn restart(net: &mut Net, id: NodeId) {
     identity.incarnation = net.now_ms;
     net.start(Config::lan(identity, id.0));
     join(net, id.0);
+}
+
+/// Well-formed packets of any content, at any time: what a node of another version, a lost disk or a
+/// broken clock might send.
+#[test]
+fn whatever_is_said_a_node_goes_on_and_stays_alive_to_itself() {
+    for seed in 0..50 {
+        let mut prng = Prng::new(seed);
+        let mut gossip = Gossip::new(Config::lan(identity(1), seed), 0);
+        let mut now_ms = 0;
+        for _ in 0..400 {
+            now_ms += prng.below(300) * prng.below(2) * prng.below(10);
+            let sender = Sender { id: NodeId(2 + prng.below(4)), cluster: None };
+            let mut writer = Writer::packet(sender, any_body(&mut prng), 1400);
+            for _ in 0..prng.below(4) {
+                assert!(writer.push(&any_claim(&mut prng)));
+            }
+            // Refusals are as good as acceptance here: only panics and broken promises count.
+            let _ = gossip.packet(addr(prng.below(6)), &writer.finish(), now_ms);
+            gossip.tick(now_ms);
+            assert!(gossip.next_deadline_ms() > now_ms, "seed {seed}: it wants to tick at once");
+            let own = gossip.member(NodeId(1)).expect("it knows itself");
+            assert_eq!(own.state, State::Alive);
+            while gossip.poll().is_some() {}
+        }
+    }
+}
+
+fn any_body(prng: &mut Prng) -> Body {
+    let (seq, target) = (prng.below(3) as u32, NodeId(1 + prng.below(6)));
+    match prng.below(5) {
+        0 => Body::Ping { seq, target },
+        1 => Body::PingReq { seq, target, addr: addr(prng.below(6)) },
+        2 => Body::Ack { seq },
+        3 => Body::Nack { seq },
+        _ => Body::Gossip,
+    }
+}
+
+fn any_claim(prng: &mut Prng) -> Claim {
+    let forget_in_ms = [0, 1, u32::MAX][prng.below(3) as usize];
+    let verdict = match prng.below(4) {
+        0 => Verdict::Alive,
+        1 => Verdict::Suspect { accusers: [NodeId(1 + prng.below(9))].into() },
+        2 => Verdict::Dead { forget_in_ms },
+        _ => Verdict::Left { forget_in_ms },
+    };
+    let Identity { name, peer_addr, rpc_addr, .. } = identity(1 + prng.below(6));
+    let cluster = [None, Some(ClusterId(1)), Some(ClusterId(2))][prng.below(3) as usize];
+    Claim {
+        id: NodeId(1 + prng.below(6)),
+        incarnation: [0, 1, 2, u64::MAX][prng.below(4) as usize],
+        verdict,
+        metadata: Metadata { name, cluster, addr: addr(prng.below(6)), peer_addr, rpc_addr },
+    }
 }
 
 #[test]
