@@ -4,5 +4,12 @@
 //! bytes and `now` in, effects out. Everything that acts is a thin driver (`rpc`, `server`, `cli`).
 //! ARCHITECTURE.md draws the house.
 
+pub mod cli;
+pub mod gossip;
+pub mod node;
 pub mod prng;
+pub mod raft;
+pub mod rpc;
+pub mod server;
+pub mod storage;
 pub mod types;

@@ -1,0 +1,376 @@
+//! Who should be in the cluster: the leader's policy, as a function of what it knows.
+//!
+//! ```text
+//!            gossip: alive, same cluster            caught up, in contact
+//!   stranger ───────────────────────────> learner ───────────────────────> voter
+//!                                            |                               |
+//!                                            +── asked to leave, replaced ───+──> not a member
+//! ```
+//!
+//! Gossip is a hint and changes nothing by itself: only the leader proposes, one change at a time.
+//! - A new server is always a learner first, so that adding it cannot cost a quorum.
+//! - A restart or a crash changes nothing: the server stays a voter.
+//! - A server that comes with a member's name and a new identity lost its disk. It replaces its old
+//!   self, in one joint change, once it has caught up and the old self is not alive.
+//! - A server is removed when it asks, and only if a majority of those that stay is in contact.
+//!
+//! There is no removal of members for being dead for long.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effect::Event;
+use crate::gossip;
+use crate::types::{ClusterId, Configuration, Index, Member, NodeId};
+
+/// A learner may be promoted when it lacks at most this many entries.
+const MAX_PROMOTION_LAG: u64 = 64;
+/// A member counts as in contact if it answered within this time.
+const CONTACT_MS: u64 = 1_000;
+/// The most members the policy lets in, learners included.
+const MAX_MEMBERS: usize = 32;
+
+/// What the leader knows of a follower's replication.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replica {
+    pub(super) match_index: Index,
+    pub(super) last_contact_ms: u64,
+}
+
+/// All that the policy looks at.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) now_ms: u64,
+    /// The leader itself.
+    pub(super) local: NodeId,
+    pub(super) cluster: ClusterId,
+    /// The latest configuration; no change is in flight.
+    pub(super) configuration: &'a Configuration,
+    pub(super) last_index: Index,
+    /// The followers' progress; the leader itself is not in it.
+    pub(super) replicas: BTreeMap<NodeId, Replica>,
+    pub(super) gossip: BTreeMap<NodeId, &'a gossip::Member>,
+    /// Members that asked to be removed.
+    pub(super) leaving: &'a BTreeSet<NodeId>,
+}
+
+/// A change the leader should propose.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) target: Configuration,
+    pub(super) reason: String,
+}
+
+impl View<'_> {
+    /// The next change to propose, if any is due.
+    pub(super) fn next_change(&self) -> Option<Change> {
+        self.removal()
+            .or_else(|| self.promotion())
+            .or_else(|| self.address_change())
+            .or_else(|| self.admission())
+    }
+
+    /// Strangers that cannot be let in because a living member has their name.
+    pub(super) fn name_conflicts(&self) -> impl Iterator<Item = Event> {
+        self.strangers().filter(|stranger| self.living_namesake(stranger)).map(|stranger| {
+            Event::NameTaken { name: stranger.name.clone(), id: stranger.id }
+        })
+    }
+
+    fn removal(&self) -> Option<Change> {
+        let id = *self.leaving.iter().find(|id| {
+            **id != self.local && self.configuration.contains(**id) && self.survives_without(**id)
+        })?;
+        let mut target = self.configuration.clone();
+        remove(&mut target, id);
+        Some(Change { target, reason: format!("{} leaves", self.name(id)) })
+    }
+
+    /// Whether a majority of the voters that stay is in contact.
+    fn survives_without(&self, id: NodeId) -> bool {
+        let rest: Vec<NodeId> =
+            self.configuration.voters.iter().copied().filter(|voter| *voter != id).collect();
+        let healthy = rest.iter().filter(|voter| self.in_contact(**voter)).count();
+        !rest.is_empty() && healthy > rest.len() / 2
+    }
+
+    fn promotion(&self) -> Option<Change> {
+        let ready = |id: &&NodeId| self.caught_up(**id) && !self.leaving.contains(id);
+        let id = *self.configuration.learners.iter().find(ready)?;
+        let name = &self.configuration.members[&id].name;
+        let old_selves: Vec<NodeId> = self.namesakes(name, id).collect();
+        if old_selves.iter().any(|old| self.is_alive(*old)) {
+            return None;
+        }
+        let mut target = self.configuration.clone();
+        target.learners.remove(&id);
+        target.voters.insert(id);
+        for old in &old_selves {
+            remove(&mut target, *old);
+        }
+        let reason = match old_selves.first() {
+            None => format!("{name} has caught up"),
+            Some(old) => format!("{name} has caught up and replaces its old self {old}"),
+        };
+        Some(Change { target, reason })
+    }
+
+    fn admission(&self) -> Option<Change> {
+        if self.configuration.members.len() >= MAX_MEMBERS {
+            return None;
+        }
+        let stranger = self.strangers().find(|stranger| !self.living_namesake(stranger))?;
+        let mut target = self.configuration.clone();
+        let old_learners: Vec<NodeId> = self
+            .namesakes(&stranger.name, stranger.id)
+            .filter(|id| target.learners.contains(id))
+            .collect();
+        for old in old_learners {
+            remove(&mut target, old);
+        }
+        target.learners.insert(stranger.id);
+        target.members.insert(stranger.id, labels(stranger));
+        Some(Change { target, reason: format!("{} joins as a learner", stranger.name) })
+    }
+
+    fn address_change(&self) -> Option<Change> {
+        let moved = |(id, member): &(&NodeId, &Member)| {
+            let known = self.gossip.get(id).filter(|known| known.state == gossip::State::Alive);
+            known.filter(|known| labels(known) != **member).copied()
+        };
+        let known = self.configuration.members.iter().find_map(|entry| moved(&entry))?;
+        let mut target = self.configuration.clone();
+        target.members.insert(known.id, labels(known));
+        Some(Change { target, reason: format!("{} has a new address", known.name) })
+    }
+
+    /// Living servers of this cluster that are not members of it.
+    fn strangers(&self) -> impl Iterator<Item = &gossip::Member> {
+        self.gossip.values().copied().filter(|member| {
+            member.state == gossip::State::Alive
+                && member.cluster == Some(self.cluster)
+                && !self.configuration.contains(member.id)
+                && !self.leaving.contains(&member.id)
+        })
+    }
+
+    fn living_namesake(&self, stranger: &gossip::Member) -> bool {
+        self.namesakes(&stranger.name, stranger.id).any(|id| self.is_alive(id))
+    }
+
+    /// Members with this name and another identity.
+    fn namesakes<'b>(&'b self, name: &'b str, id: NodeId) -> impl Iterator<Item = NodeId> + 'b {
+        let members = self.configuration.members.iter();
+        members.filter(move |(other, m)| **other != id && m.name == name).map(|(other, _)| *other)
+    }
+
+    fn is_alive(&self, id: NodeId) -> bool {
+        id == self.local
+            || self.gossip.get(&id).is_some_and(|m| m.state == gossip::State::Alive)
+            || self.in_contact(id)
+    }
+
+    fn in_contact(&self, id: NodeId) -> bool {
+        id == self.local
+            || self.replicas.get(&id).is_some_and(|replica| {
+                self.now_ms.saturating_sub(replica.last_contact_ms) < CONTACT_MS
+            })
+    }
+
+    fn caught_up(&self, id: NodeId) -> bool {
+        let lag = |replica: &Replica| self.last_index.0.saturating_sub(replica.match_index.0);
+        let near = self.replicas.get(&id).is_some_and(|replica| {
+            replica.match_index > Index(0) && lag(replica) <= MAX_PROMOTION_LAG
+        });
+        near && self.in_contact(id)
+    }
+
+    fn name(&self, id: NodeId) -> &str {
+        self.configuration.members.get(&id).map_or("a server", |member| member.name.as_str())
+    }
+}
+
+fn remove(target: &mut Configuration, id: NodeId) {
+    target.voters.remove(&id);
+    target.learners.remove(&id);
+    target.members.remove(&id);
+}
+
+fn labels(member: &gossip::Member) -> Member {
+    Member {
+        name: member.name.clone(),
+        peer_addr: member.peer_addr.clone(),
+        rpc_addr: member.rpc_addr.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId(9);
+    const NOW_MS: u64 = 10_000;
+
+    /// A cluster seen by its leader, node 1.
+    struct Scene {
+        configuration: Configuration,
+        gossip: Vec<gossip::Member>,
+        replicas: BTreeMap<NodeId, Replica>,
+        leaving: BTreeSet<NodeId>,
+    }
+
+    impl Scene {
+        fn of_voters(ids: &[u64]) -> Scene {
+            let mut scene = Scene {
+                configuration: Configuration::default(),
+                gossip: Vec::new(),
+                replicas: BTreeMap::new(),
+                leaving: BTreeSet::new(),
+            };
+            for id in ids {
+                let member = scene.hear_of(*id, &format!("n{id}"), gossip::State::Alive);
+                scene.configuration.voters.insert(NodeId(*id));
+                scene.configuration.members.insert(NodeId(*id), member);
+                scene.replica(*id, 100, NOW_MS);
+            }
+            scene
+        }
+
+        fn hear_of(&mut self, id: u64, name: &str, state: gossip::State) -> Member {
+            let member = gossip::Member {
+                id: NodeId(id),
+                name: name.to_owned(),
+                cluster: Some(CLUSTER),
+                addr: ([127, 0, 0, 1], id as u16).into(),
+                peer_addr: format!("{name}:8401"),
+                rpc_addr: format!("{name}:8400"),
+                incarnation: 1,
+                state,
+                since_ms: 0,
+            };
+            let labels = labels(&member);
+            self.gossip.retain(|known| known.id != member.id);
+            self.gossip.push(member);
+            labels
+        }
+
+        fn learner(&mut self, id: u64, name: &str) {
+            let member = self.hear_of(id, name, gossip::State::Alive);
+            self.configuration.learners.insert(NodeId(id));
+            self.configuration.members.insert(NodeId(id), member);
+        }
+
+        fn replica(&mut self, id: u64, match_index: u64, last_contact_ms: u64) {
+            let replica = Replica { match_index: Index(match_index), last_contact_ms };
+            self.replicas.insert(NodeId(id), replica);
+        }
+
+        fn view(&self) -> View<'_> {
+            View {
+                now_ms: NOW_MS,
+                local: NodeId(1),
+                cluster: CLUSTER,
+                configuration: &self.configuration,
+                last_index: Index(100),
+                replicas: self.replicas.clone(),
+                gossip: self.gossip.iter().map(|member| (member.id, member)).collect(),
+                leaving: &self.leaving,
+            }
+        }
+
+        fn change(&self) -> Option<Configuration> {
+            self.view().next_change().map(|change| change.target)
+        }
+    }
+
+    fn ids(set: &BTreeSet<NodeId>) -> Vec<u64> {
+        set.iter().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn a_steady_cluster_is_left_alone() {
+        assert_eq!(Scene::of_voters(&[1, 2, 3]).change(), None);
+    }
+
+    #[test]
+    fn a_stranger_becomes_a_learner() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.hear_of(4, "n4", gossip::State::Alive);
+        let target = scene.change().expect("a change is due");
+        assert_eq!((ids(&target.voters), ids(&target.learners)), (vec![1, 2, 3], vec![4]));
+    }
+
+    #[test]
+    fn a_stranger_of_another_cluster_or_a_dead_one_is_ignored() {
+        let mut scene = Scene::of_voters(&[1]);
+        scene.hear_of(4, "n4", gossip::State::Alive);
+        scene.gossip.last_mut().expect("just added").cluster = Some(ClusterId(8));
+        scene.hear_of(5, "n5", gossip::State::Dead);
+        assert_eq!(scene.change(), None);
+    }
+
+    #[test]
+    fn a_learner_is_promoted_once_it_has_caught_up_and_answers() {
+        let mut scene = Scene::of_voters(&[1]);
+        scene.learner(4, "n4");
+        scene.replica(4, 10, NOW_MS);
+        assert_eq!(scene.change(), None, "it lacks 90 entries");
+        scene.replica(4, 100, NOW_MS - CONTACT_MS);
+        assert_eq!(scene.change(), None, "it has been silent");
+        scene.replica(4, 99, NOW_MS - 1);
+        assert_eq!(ids(&scene.change().expect("a change is due").voters), [1, 4]);
+    }
+
+    #[test]
+    fn a_dead_voter_stays_a_voter() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.hear_of(3, "n3", gossip::State::Dead);
+        scene.replica(3, 1, 0);
+        assert_eq!(scene.change(), None);
+    }
+
+    #[test]
+    fn a_wiped_server_replaces_its_old_self_in_one_change() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.hear_of(3, "n3", gossip::State::Dead);
+        scene.replica(3, 1, 0);
+        scene.learner(33, "n3");
+        scene.replica(33, 100, NOW_MS);
+        let target = scene.change().expect("a change is due");
+        assert_eq!(ids(&target.voters), [1, 2, 33]);
+        assert!(!target.contains(NodeId(3)));
+    }
+
+    #[test]
+    fn a_stranger_with_a_living_members_name_is_kept_out_and_reported() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.hear_of(33, "n3", gossip::State::Alive);
+        assert_eq!(scene.change(), None);
+        let conflict = Event::NameTaken { name: "n3".to_owned(), id: NodeId(33) };
+        assert_eq!(scene.view().name_conflicts().collect::<Vec<_>>(), [conflict]);
+    }
+
+    #[test]
+    fn who_asks_to_leave_is_removed_if_the_rest_has_a_healthy_majority() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.leaving.insert(NodeId(2));
+        assert_eq!(ids(&scene.change().expect("a change is due").voters), [1, 3]);
+        scene.replica(3, 100, 0);
+        scene.hear_of(3, "n3", gossip::State::Dead);
+        assert_eq!(scene.change(), None, "1 alone is no majority of 1 and 3");
+    }
+
+    #[test]
+    fn a_leader_never_removes_itself() {
+        let mut scene = Scene::of_voters(&[1, 2]);
+        scene.leaving.insert(NodeId(1));
+        assert_eq!(scene.change(), None);
+    }
+
+    #[test]
+    fn a_member_that_moved_gets_its_new_address() {
+        let mut scene = Scene::of_voters(&[1, 2]);
+        scene.gossip[1].rpc_addr = "elsewhere:8400".to_owned();
+        let target = scene.change().expect("a change is due");
+        assert_eq!(target.members[&NodeId(2)].rpc_addr, "elsewhere:8400");
+    }
+}

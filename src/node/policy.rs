@@ -1,0 +1,174 @@
+//! Gossip and membership: what is heard, and what the leader makes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effect::{Effect, Event};
+use super::joining::{ASK_INTERVAL_MS, Step};
+use super::membership::{Replica, View};
+use super::Node;
+use crate::gossip::{self, State};
+use crate::types::{ClusterId, Configuration, HardState, Index, Member, NodeId, Term};
+
+impl Node {
+    /// The cluster id is durable: this node is a member from now on.
+    pub fn cluster_entered(&mut self, cluster: ClusterId, now_ms: u64) {
+        assert!(self.cluster.is_none(), "a node enters one cluster in its life");
+        self.cluster = Some(cluster);
+        self.gossip.set_cluster(cluster);
+        if cluster == self.fresh_cluster {
+            let (entry, hard_state) = self.first_entry();
+            self.restart_raft(entry, hard_state, now_ms);
+        }
+        self.refresh_links();
+    }
+
+    /// Carries gossip's effects on, and keeps links to those it hears of.
+    pub(super) fn drain_gossip(&mut self) {
+        let mut changed = false;
+        while let Some(effect) = self.gossip.poll() {
+            match effect {
+                gossip::Effect::SendPacket { to, bytes } => {
+                    self.effects.push_back(Effect::SendPacket { to, bytes });
+                }
+                gossip::Effect::PushPull { to, bytes } => {
+                    self.effects.push_back(Effect::PushPull { to, bytes });
+                }
+                gossip::Effect::Changed(member) => {
+                    changed = true;
+                    let (name, id, state) = (member.name, member.id, member.state);
+                    self.event(Event::Member { name, id, state });
+                }
+            }
+        }
+        if changed {
+            self.refresh_links();
+        }
+    }
+
+    /// Looks for a cluster, while this node has none.
+    pub(super) fn look_for_cluster(&mut self, now_ms: u64) {
+        if self.cluster.is_some() {
+            return self.look_for_members(now_ms);
+        }
+        let heard: BTreeSet<ClusterId> =
+            self.gossip.members().filter_map(|member| member.cluster).collect();
+        let known: BTreeSet<_> = self.gossip.members().map(|member| member.addr).collect();
+        let answered = self.seeds.as_ref().is_some_and(|seeds| seeds.is_subset(&known));
+        match self.joining.step(&heard, answered, now_ms) {
+            Step::Ask => self.ask_seeds(),
+            Step::Enter(cluster) => self.effects.push_back(Effect::JoinCluster { cluster }),
+            Step::Create => {
+                let (entry, hard_state) = self.first_entry();
+                let cluster = self.fresh_cluster;
+                self.effects.push_back(Effect::CreateCluster { cluster, entry, hard_state });
+            }
+            Step::Disagree(clusters) => self.event(Event::ManyClusters(clusters)),
+            Step::Wait => {}
+        }
+    }
+
+    /// A member that hears of nobody alive asks its seeds, and the members that its log names, until
+    /// somebody answers: after a restart gossip knows nobody.
+    fn look_for_members(&mut self, now_ms: u64) {
+        if now_ms >= self.ask_at_ms && self.gossip.is_alone() {
+            self.ask_at_ms = now_ms + ASK_INTERVAL_MS;
+            self.ask_seeds();
+        }
+    }
+
+    fn ask_seeds(&mut self) {
+        let configuration = self.raft.status().configuration;
+        let others = configuration.members.iter().filter(|(id, _)| **id != self.id);
+        let members = others.map(|(_, member)| member.peer_addr.clone()).collect();
+        self.effects.push_back(Effect::ResolveSeeds { members });
+    }
+
+    /// As the leader, proposes the change of members that is due.
+    pub(super) fn follow_policy(&mut self, now_ms: u64) {
+        self.refresh_links();
+        let status = self.raft.status();
+        if !self.is_leader() || status.has_pending_change || status.configuration.is_joint() {
+            return;
+        }
+        let Some(cluster) = self.cluster else { return };
+        let replica = |progress: &crate::raft::PeerStatus| Replica {
+            match_index: progress.match_index,
+            last_contact_ms: progress.last_contact_ms,
+        };
+        let replicas: BTreeMap<NodeId, Replica> =
+            status.progress.iter().map(|(id, progress)| (*id, replica(progress))).collect();
+        let leaving = self.departing_members();
+        let view = View {
+            now_ms,
+            local: self.id,
+            cluster,
+            configuration: status.configuration,
+            last_index: status.last_index,
+            replicas,
+            gossip: self.gossip.members().map(|member| (member.id, member)).collect(),
+            leaving: &leaving,
+        };
+        let conflicts: Vec<Event> = view.name_conflicts().collect();
+        let change = view.next_change();
+        for conflict in conflicts {
+            self.report_conflict(conflict);
+        }
+        if let Some(change) = change {
+            // Refused while the term's first entry is not committed yet: the next look tries again.
+            if self.raft.propose_configuration(change.target.clone()).is_ok() {
+                self.event(Event::Proposed { target: change.target, reason: change.reason });
+            }
+        }
+    }
+
+    fn report_conflict(&mut self, conflict: Event) {
+        if let Event::NameTaken { id, .. } = conflict
+            && self.reported_conflicts.insert(id)
+        {
+            self.event(conflict);
+        }
+    }
+
+    /// Links lead to every member of the configuration and to every server of the cluster that
+    /// gossip knows: a new server must answer a leader that is not in its log yet.
+    pub(super) fn refresh_links(&mut self) {
+        let Some(cluster) = self.cluster else { return };
+        let configuration = self.raft.status().configuration;
+        let mut wanted: BTreeMap<NodeId, String> = configuration
+            .members
+            .iter()
+            .map(|(id, member)| (*id, member.peer_addr.clone()))
+            .collect();
+        for member in self.gossip.members() {
+            let reachable = member.state != State::Dead || wanted.contains_key(&member.id);
+            if member.cluster == Some(cluster) && reachable {
+                wanted.insert(member.id, member.peer_addr.clone());
+            }
+        }
+        wanted.remove(&self.id);
+        if wanted == self.links {
+            return;
+        }
+        for id in self.links.keys().filter(|id| !wanted.contains_key(id)) {
+            self.effects.push_back(Effect::RemovePeer { id: *id });
+            self.connected.remove(id);
+        }
+        for (id, addr) in wanted.iter().filter(|(id, addr)| self.links.get(id) != Some(addr)) {
+            self.effects.push_back(Effect::SetPeer { id: *id, addr: addr.clone() });
+        }
+        self.links = wanted;
+    }
+
+    /// The first entry of a cluster that this node makes: a configuration of itself alone.
+    fn first_entry(&self) -> (crate::types::Entry, HardState) {
+        let local = self.gossip.member(self.id).expect("a node is a member of its own gossip");
+        let member = Member {
+            name: local.name.clone(),
+            peer_addr: local.peer_addr.clone(),
+            rpc_addr: local.rpc_addr.clone(),
+        };
+        let term = Term(1);
+        let entry = Configuration::of_one(self.id, member).to_entry().seal(Index(1), term);
+        (entry, HardState { term, vote: None })
+    }
+}

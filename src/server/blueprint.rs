@@ -1,0 +1,129 @@
+//! What a server is made of, worked out before any executor runs: its identity and what its disk held.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::disk::StdDisk;
+use super::{ServeError, Settings};
+use crate::storage::{DiskOp, Identity, SEGMENT_BYTES, Storage};
+use crate::types::{ClusterId, Index, NodeId};
+use crate::{gossip, node, raft};
+
+/// Raft's timing. An election begins 300 to 600 ms after a leader falls silent, so writes resume
+/// within a second of its death; a heartbeat every 50 ms leaves room for several to be late.
+const ELECTION_TIMEOUT_MS: u64 = 300;
+const HEARTBEAT_INTERVAL_MS: u64 = 50;
+/// Appends to one follower: how large, how many, and how much in flight.
+const MAX_APPEND_BYTES: usize = 4 << 20;
+const MAX_INFLIGHT_APPENDS: usize = 256;
+const MAX_INFLIGHT_BYTES: usize = 16 << 20;
+
+/// A server that is about to run.
+pub(super) struct Blueprint {
+    pub(super) data_dir: PathBuf,
+    pub(super) storage: Storage,
+    /// Must be durable before the server says anything to anyone.
+    pub(super) first_ops: Vec<DiskOp>,
+    /// The newest snapshot, to be loaded into the map.
+    pub(super) snapshot: Option<Index>,
+    pub(super) config: node::Config,
+    pub(super) recovered: node::Recovered,
+    pub(super) seeds: Vec<String>,
+}
+
+/// Reads the data directory, or plans a new one.
+pub(super) fn draw(settings: &Settings, addr: SocketAddr) -> Result<Blueprint, ServeError> {
+    let disk = StdDisk::new(&settings.data_dir);
+    let recovered = Storage::recover(&disk, SEGMENT_BYTES)?;
+    let Some(recovered) = recovered else { return Ok(draw_new(settings, addr)) };
+    let report = recovered.report;
+    if let Some((file, offset)) = report.torn_block {
+        tracing::info!(%file, offset, "dropped a write that a crash had cut short");
+    }
+    let identity = recovered.identity;
+    tracing::info!(
+        node = %identity.node,
+        entries = recovered.entries.len(),
+        snapshot = recovered.snapshot.as_ref().map_or(0, |meta| meta.index.0),
+        "recovered"
+    );
+    if identity.cluster.is_none() {
+        // A crash between the first entry of a cluster and its id leaves a log that belongs to none:
+        // nobody else knows of that cluster, and the same entry will supersede this one.
+        return Ok(blueprint(settings, addr, identity, recovered.storage, recovered.repairs));
+    }
+    let snapshot = recovered.snapshot.as_ref().map(|meta| meta.index);
+    let raft = raft::Recovered {
+        hard_state: recovered.hard_state,
+        snapshot: recovered.snapshot.unwrap_or_default(),
+        entries: recovered.entries,
+    };
+    let plan = blueprint(settings, addr, identity, recovered.storage, recovered.repairs);
+    Ok(Blueprint { snapshot, recovered: node::Recovered { raft }, ..plan })
+}
+
+fn draw_new(settings: &Settings, addr: SocketAddr) -> Blueprint {
+    let identity = Identity { node: NodeId(random_u64()), cluster: None };
+    tracing::info!(node = %identity.node, "the data directory is empty: this is a new node");
+    let (storage, first_ops) = Storage::create(identity, SEGMENT_BYTES);
+    blueprint(settings, addr, identity, storage, first_ops)
+}
+
+fn blueprint(
+    settings: &Settings,
+    addr: SocketAddr,
+    identity: Identity,
+    storage: Storage,
+    first_ops: Vec<DiskOp>,
+) -> Blueprint {
+    let raft = raft::Config {
+        id: identity.node,
+        election_timeout_ms: ELECTION_TIMEOUT_MS,
+        heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
+        max_append_bytes: MAX_APPEND_BYTES,
+        max_inflight_appends: MAX_INFLIGHT_APPENDS,
+        max_inflight_bytes: MAX_INFLIGHT_BYTES,
+        seed: random_u64(),
+    };
+    let member = gossip::Identity {
+        id: identity.node,
+        name: settings.node_name.clone(),
+        cluster: identity.cluster,
+        addr,
+        peer_addr: settings.bind_addr.clone(),
+        rpc_addr: settings.rpc_addr(),
+        incarnation: unix_ms(),
+    };
+    let config = node::Config {
+        raft,
+        gossip: gossip::Config::lan(member, random_u64()),
+        bootstrap: settings.bootstrap,
+        fresh_cluster: ClusterId(random_u64()),
+    };
+    Blueprint {
+        data_dir: settings.data_dir.clone(),
+        storage,
+        first_ops,
+        snapshot: None,
+        config,
+        recovered: node::Recovered::default(),
+        seeds: settings.start_join_addrs.clone(),
+    }
+}
+
+/// Wall-clock time, so that a restarted server outbids what was said of it before (SWIM §4.2).
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+/// A number that nobody can guess and nobody else draws; never 0.
+pub(super) fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    let read = getrandom(&mut bytes, GetRandomFlags::empty());
+    assert_eq!(read, Ok(8), "the system has no randomness");
+    u64::from_le_bytes(bytes).max(1)
+}

@@ -1,0 +1,380 @@
+//! Feeds the node and carries out what it wants.
+//!
+//! ```text
+//!   frontends ─┐                                 ┌─> log lane (disk)
+//!   peer links ├─> node ──> effects, in order ───┼─> peer links
+//!   disk ──────┤                                 ├─> shards
+//!   time ──────┘                                 └─> frontends
+//! ```
+//!
+//! Inputs reach the node at once; what they lead to is worked out once an executor's turn, so all
+//! that arrived in the turn is handled together.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_lite::future::or;
+use glommio::timer::Timer;
+use hashbrown::HashMap;
+
+use super::journal;
+use super::log_lane::{LogLane, LogWork};
+use super::mesh::{Answer, Envelope, Post, Request};
+use super::shards::ShardWork;
+use super::shared::Shared;
+use super::snapshots::Snapshotter;
+use crate::node::{Effect, Node, Ticket};
+use crate::rpc::peer::{PeerEvents, PeerTransport};
+use crate::rpc::wait::Signal;
+use crate::types::{ClusterId, NodeId, Slot, SnapshotMeta};
+
+/// Milliseconds since the process started: the only clock a node sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    start: Instant,
+}
+
+/// What a linearizable read is for.
+enum Read {
+    Get(Bytes),
+    List,
+}
+
+/// The node of this server, and everything it acts through. It lives on the node's executor.
+pub(super) struct Driver {
+    node: RefCell<Node>,
+    clock: Clock,
+    post: Rc<Post>,
+    shared: Arc<Shared>,
+    seeds: Vec<String>,
+    /// Set once, before the driver runs.
+    transport: OnceCell<PeerTransport>,
+    log: LogLane,
+    snapshotter: Snapshotter,
+    /// Linearizable reads on their way through the node.
+    reads: RefCell<HashMap<u64, Read, foldhash::fast::RandomState>>,
+    /// Who asked this server to leave its cluster.
+    leaving: RefCell<Vec<Ticket>>,
+    /// Something happened that the node has not thought about yet.
+    stirred: Signal,
+    /// Leaving is done, or the process was told to stop.
+    left: Signal,
+}
+
+impl Clock {
+    pub(super) fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    pub(super) fn now_ms(self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).expect("a process runs for less than 2^64 ms")
+    }
+}
+
+impl Driver {
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        post: Rc<Post>,
+        shared: Arc<Shared>,
+        seeds: Vec<String>,
+        log: LogLane,
+        snapshotter: Snapshotter,
+    ) -> Driver {
+        Driver {
+            node: RefCell::new(node),
+            clock,
+            post,
+            shared,
+            seeds,
+            transport: OnceCell::new(),
+            log,
+            snapshotter,
+            reads: RefCell::default(),
+            leaving: RefCell::default(),
+            stirred: Signal::default(),
+            left: Signal::default(),
+        }
+    }
+
+    /// Gives the driver its peer links and runs it until the process ends.
+    pub(super) async fn run(self: Rc<Self>, transport: PeerTransport) {
+        assert!(self.transport.set(transport).is_ok(), "a driver runs once");
+        let log = Rc::clone(&self);
+        glommio::spawn_local(async move { log.log.run(&log).await }).detach();
+        loop {
+            self.think();
+            let wait_ms = {
+                let deadline_ms = self.node.borrow().next_deadline_ms();
+                deadline_ms.saturating_sub(self.clock.now_ms())
+            };
+            let deadline = async {
+                Timer::new(Duration::from_millis(wait_ms)).await;
+            };
+            or(self.stirred.wait(), deadline).await;
+            let now_ms = self.clock.now_ms();
+            if now_ms >= self.node.borrow().next_deadline_ms() {
+                self.node.borrow_mut().tick(now_ms);
+            }
+        }
+    }
+
+    /// Hands leadership over and answers what is open, until that is done.
+    pub(super) async fn drain(&self) {
+        self.with_node(|node, now_ms| node.stop(now_ms));
+        while !self.node.borrow().is_drained() {
+            Timer::new(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Returns once this server was removed from its cluster because it asked to be.
+    pub(super) async fn left(&self) {
+        self.left.wait().await;
+    }
+
+    /// Closes the peer links, after what was sent has left.
+    pub(super) async fn close_links(&self) {
+        if let Some(transport) = self.transport.get() {
+            transport.shutdown().await;
+        }
+    }
+
+    /// What the node says of itself now.
+    pub(super) fn status(&self) -> crate::node::Status {
+        self.node.borrow().status()
+    }
+
+    /// A frontend asks for something.
+    pub(super) fn request(&self, request: Request) {
+        match request {
+            Request::Write(ticket, command) => {
+                self.with_node(|node, now_ms| node.write(ticket, &command, now_ms));
+            }
+            Request::Get(ticket, key) => self.read(ticket, Read::Get(key)),
+            Request::List(ticket) => self.read(ticket, Read::List),
+            Request::Servers(ticket) => {
+                let servers = self.node.borrow().servers();
+                self.post.answer(ticket, Answer::Servers(servers));
+            }
+            Request::Status(ticket) => {
+                let node = self.node.borrow();
+                let answer = Answer::Status(Box::new(node.status()), node.servers());
+                drop(node);
+                self.post.answer(ticket, answer);
+            }
+            Request::Leave(ticket) => self.leave(ticket),
+            Request::Transfer(ticket, to) => self.transfer(ticket, &to),
+        }
+    }
+
+    /// Work of the log lane is durable.
+    pub(super) fn with_node<T>(&self, act: impl FnOnce(&mut Node, u64) -> T) -> T {
+        let result = act(&mut self.node.borrow_mut(), self.clock.now_ms());
+        self.stirred.raise();
+        result
+    }
+
+    /// The cluster id is in the identity.
+    pub(super) fn cluster_entered(&self, cluster: ClusterId) {
+        self.transport().set_cluster(cluster);
+        self.with_node(|node, now_ms| node.cluster_entered(cluster, now_ms));
+    }
+
+    fn read(&self, ticket: Ticket, read: Read) {
+        self.reads.borrow_mut().insert(ticket.0, read);
+        self.with_node(|node, now_ms| node.read(ticket, now_ms));
+    }
+
+    fn leave(&self, ticket: Ticket) {
+        match self.with_node(Node::leave) {
+            Ok(()) => self.leaving.borrow_mut().push(ticket),
+            Err(error) => self.post.answer(ticket, Answer::Refused(error.to_string())),
+        }
+    }
+
+    fn transfer(&self, ticket: Ticket, name: &str) {
+        let servers = self.node.borrow().servers();
+        let to = servers.iter().find(|server| server.name == name).map(|server| server.id);
+        let answer = if !name.is_empty() && to.is_none() {
+            Answer::Refused(format!("the cluster has no member named {name:?}"))
+        } else {
+            match self.with_node(|node, now_ms| node.transfer_leadership(to, now_ms)) {
+                Ok(_) => Answer::Done,
+                Err(error) => Answer::Refused(error.to_string()),
+            }
+        };
+        self.post.answer(ticket, answer);
+    }
+
+    /// Works out what the inputs since the last time lead to, and does it.
+    fn think(self: &Rc<Self>) {
+        self.node.borrow_mut().advance(self.clock.now_ms());
+        loop {
+            let effect = self.node.borrow_mut().poll();
+            let Some(effect) = effect else { break };
+            self.carry_out(effect);
+        }
+        self.shared.set_serving(self.node.borrow().is_serving());
+    }
+
+    fn carry_out(self: &Rc<Self>, effect: Effect) {
+        match effect {
+            Effect::Send { to, message } => {
+                // A message that finds no room is lost like any other: Raft sends it again.
+                let _ = self.transport().send(to, |out| message.encode(out));
+            }
+            Effect::Persist(persist) => self.log.push(LogWork::Persist(persist)),
+            Effect::Apply { entry, first_revision } => {
+                self.to_all_shards(|| ShardWork::Apply { entry: entry.clone(), first_revision });
+            }
+            Effect::Serve(tickets) => tickets.into_iter().for_each(|ticket| self.serve(ticket)),
+            Effect::Written(written) => {
+                for (ticket, revision) in written {
+                    self.post.answer(ticket, Answer::Written(revision));
+                }
+            }
+            Effect::Failed(tickets, failure) => {
+                for ticket in tickets {
+                    self.reads.borrow_mut().remove(&ticket.0);
+                    self.post.answer(ticket, Answer::Failed(failure));
+                }
+            }
+            Effect::TakeSnapshot(meta) => self.take_snapshot(meta),
+            Effect::TruncateLog { first_retained } => {
+                self.log.push(LogWork::Truncate { first_retained });
+            }
+            Effect::ReadSnapshot { to, meta, offset } => self.read_snapshot(to, meta, offset),
+            Effect::SendPacket { to, bytes } => self.transport().send_packet(to, bytes),
+            Effect::PushPull { to, bytes } => self.transport().push_pull(to, bytes),
+            Effect::SetPeer { id, addr } => self.transport().set_peer(id, addr),
+            Effect::RemovePeer { id } => self.transport().remove_peer(id),
+            Effect::ResolveSeeds { members } => self.resolve_seeds(members),
+            Effect::CreateCluster { cluster, entry, hard_state } => {
+                self.log.push(LogWork::Create { cluster, entry, hard_state });
+            }
+            Effect::JoinCluster { cluster } => self.log.push(LogWork::Join { cluster }),
+            Effect::Left => {
+                for ticket in self.leaving.take() {
+                    self.post.answer(ticket, Answer::Done);
+                }
+                self.left.raise();
+            }
+            Effect::Event(event) => journal::record(&event),
+        }
+    }
+
+    /// All entries that a read must see were sent to the shards before this.
+    fn serve(&self, ticket: Ticket) {
+        let read = self.reads.borrow_mut().remove(&ticket.0);
+        match read.expect("a read is served or failed once") {
+            Read::Get(key) => {
+                let owner = usize::from(Slot::of(&key).0) % self.post.executors();
+                self.post.send(owner, Envelope::Shard(ShardWork::Get(ticket, key)));
+            }
+            Read::List => self.to_all_shards(|| ShardWork::Freeze(ticket)),
+        }
+    }
+
+    fn to_all_shards(&self, mut work: impl FnMut() -> ShardWork) {
+        for executor in 0..self.post.executors() {
+            self.post.send(executor, Envelope::Shard(work()));
+        }
+    }
+
+    /// The cut is made before any later entry reaches a shard; the writing takes its time.
+    fn take_snapshot(self: &Rc<Self>, meta: SnapshotMeta) {
+        let reader = self.snapshotter.expect_view();
+        let ticket = reader.ticket();
+        self.to_all_shards(|| ShardWork::Freeze(ticket));
+        let driver = Rc::clone(self);
+        glommio::spawn_local(async move {
+            let index = meta.index;
+            let len_bytes = driver.snapshotter.write(&reader, meta).await;
+            driver.with_node(|node, _| node.snapshot_saved(index, len_bytes));
+        })
+        .detach();
+    }
+
+    fn read_snapshot(self: &Rc<Self>, to: NodeId, meta: SnapshotMeta, offset: u64) {
+        let driver = Rc::clone(self);
+        glommio::spawn_local(async move {
+            let chunk = driver.snapshotter.read(meta.index, offset).await;
+            driver.with_node(|node, now_ms| node.snapshot_chunk(to, &meta, offset, chunk, now_ms));
+        })
+        .detach();
+    }
+
+    /// Looks the seeds' names up on a thread of its own: a name server may take its time.
+    fn resolve_seeds(self: &Rc<Self>, members: Vec<String>) {
+        let driver = Rc::clone(self);
+        let mut seeds = self.seeds.clone();
+        seeds.extend(members);
+        glommio::spawn_local(async move {
+            let resolved = glommio::executor().spawn_blocking(move || resolve(&seeds)).await;
+            let local = driver.transport().local_addr();
+            let others = resolved.into_iter().filter(|seed| *seed != local).collect();
+            driver.with_node(|node, now_ms| node.seeds(others, now_ms));
+        })
+        .detach();
+    }
+
+    fn transport(&self) -> &PeerTransport {
+        self.transport.get().expect("effects are carried out only while the driver runs")
+    }
+
+    /// Replaces the whole map by a snapshot that is durable, then tells the node.
+    pub(super) async fn install_snapshot(&self, meta: SnapshotMeta) {
+        self.snapshotter.load(meta.index).await;
+        self.with_node(|node, now_ms| node.snapshot_installed(meta, now_ms));
+    }
+
+    /// Whether the received snapshot `meta`, all of which was written, is whole and sound.
+    pub(super) async fn verify_received(&self, meta: &SnapshotMeta) -> bool {
+        self.snapshotter.verify_received(meta).await
+    }
+}
+
+impl PeerEvents for Driver {
+    fn message(&self, from: NodeId, body: Bytes) {
+        self.with_node(|node, now_ms| node.message(from, body, now_ms));
+    }
+
+    fn link_up(&self, peer: NodeId) {
+        self.with_node(|node, _| node.link_up(peer));
+    }
+
+    fn link_down(&self, peer: NodeId) {
+        self.with_node(|node, _| node.link_down(peer));
+    }
+
+    fn packet(&self, from: SocketAddr, bytes: &[u8]) {
+        self.with_node(|node, now_ms| node.packet(from, bytes, now_ms));
+    }
+
+    fn push_pull_request(&self, from: SocketAddr, body: Bytes) -> Option<Bytes> {
+        self.with_node(|node, now_ms| node.push_pull_request(from, &body, now_ms))
+    }
+
+    fn push_pull_reply(&self, to: SocketAddr, result: Result<Bytes, String>) {
+        if let Err(cause) = &result {
+            tracing::debug!(%to, cause, "a push-pull failed");
+        }
+        self.with_node(|node, now_ms| node.push_pull_reply(to, result.ok(), now_ms));
+    }
+}
+
+fn resolve(seeds: &[String]) -> BTreeSet<SocketAddr> {
+    let mut resolved = BTreeSet::new();
+    for seed in seeds {
+        match seed.to_socket_addrs() {
+            Ok(addrs) => resolved.extend(addrs),
+            Err(error) => tracing::warn!(seed, %error, "a seed's name cannot be resolved"),
+        }
+    }
+    resolved
+}

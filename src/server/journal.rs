@@ -1,0 +1,52 @@
+//! The node's events as lines of the log.
+
+use tracing::{debug, error, info, warn};
+
+use crate::node::Event;
+use crate::types::{Configuration, NodeId};
+
+/// Writes one line.
+pub(super) fn record(event: &Event) {
+    match event {
+        Event::Leader { term, leader: Some(leader) } => info!(term, %leader, "a leader is known"),
+        Event::Leader { term, leader: None } => info!(term, "no leader is known"),
+        Event::Proposed { reason, .. } => info!(reason, "proposing a change of the members"),
+        Event::Configured(configuration) => {
+            let members = describe(configuration);
+            info!(members, joint = configuration.is_joint(), "the members changed");
+        }
+        Event::BadMessage { from, cause } => {
+            warn!(%from, cause, "a peer sent a message that this version cannot read; is it of another version?");
+        }
+        Event::Member { name, id, state } => info!(name, %id, ?state, "gossip"),
+        Event::BadGossip { from, cause } => debug!(%from, cause, "refused a gossip message"),
+        Event::ManyClusters(clusters) => {
+            let clusters: Vec<String> = clusters.iter().map(ToString::to_string).collect();
+            error!(
+                clusters = clusters.join(", "),
+                "the seeds belong to more than one cluster; joining none. \
+                 Check start-join-addrs: all of them must be members of one cluster"
+            );
+        }
+        Event::NameTaken { name, id } => error!(
+            name, %id,
+            "a server wants to join with the name of a living member; give it another node-name"
+        ),
+    }
+}
+
+fn describe(configuration: &Configuration) -> String {
+    let role = |id: &NodeId| {
+        if configuration.voters.contains(id) {
+            "voter"
+        } else if configuration.learners.contains(id) {
+            "learner"
+        } else {
+            "outgoing"
+        }
+    };
+    let members = configuration.members.iter();
+    let words: Vec<String> =
+        members.map(|(id, member)| format!("{} {} ({id})", role(id), member.name)).collect();
+    words.join(", ")
+}
