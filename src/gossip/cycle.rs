@@ -107,7 +107,7 @@ impl Gossip {
     }
 
     /// Pings one of the dead, in case it is not: the packet tells it what it has to refute. The ack
-    /// counts for no probe; what it carries is the refutation. An address that has a new owner is left
+    /// counts for no probe; what it carries is the refutation. An address with a new owner is left
     /// in peace.
     fn knock(&mut self, now_ms: u64) {
         let mut dead = self.table.others(|state| state == State::Dead);
