@@ -6,8 +6,9 @@
 //!                    +--no hello in time, garbage, refused--> closed
 //! ```
 //!
-//! A newer link of a peer takes the place of its older one: the peer would not have dialed while the
-//! older one worked. What is refused here is logged by the dialer, which knows how often it tries.
+//! A newer link of a peer takes the place of its older one: the peer would not have dialed while
+//! the older one worked. What is refused here is logged by the dialer, which knows how often it
+//! tries.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -137,7 +138,11 @@ impl Acceptor {
                 tracing::debug!(%remote, from = %hello.from, ?refusal, "a peer was turned away");
                 Ok(())
             }
-            (None, Purpose::Link) => Err(self.serve_link(hello.from, connection).await),
+            (None, Purpose::Link) => {
+                let cause = self.serve_link(hello.from, connection).await;
+                tracing::info!(peer = %hello.from, %cause, "a peer's link ended");
+                Ok(())
+            }
             (None, Purpose::PushPull) => push_pull::serve(&self.local, connection).await,
         }
     }
@@ -146,21 +151,18 @@ impl Acceptor {
     fn seat_for(&self, id: SeatId, hello: &Hello) -> Result<(), Refusal> {
         hello.judge(self.local.node, self.local.cluster.get())?;
         let mut seats = self.seats.borrow_mut();
-        let role = match hello.purpose {
-            Purpose::Link => Role::Link(hello.from),
-            Purpose::PushPull => Role::PushPull,
-        };
-        let (taken, limit) = match role {
-            Role::Link(from) => {
-                for older in seats.values().filter(|seat| seat.role == Role::Link(from)) {
+        let (role, taken, limit) = match hello.purpose {
+            Purpose::Link => {
+                let role = Role::Link(hello.from);
+                for older in seats.values().filter(|seat| seat.role == role) {
                     older.connection.close();
                 }
-                (count(&seats, |role| matches!(role, Role::Link(_))), MAX_INBOUND_LINKS)
+                (role, count(&seats, |role| matches!(role, Role::Link(_))), MAX_INBOUND_LINKS)
             }
-            Role::PushPull => {
-                (count(&seats, |role| role == Role::PushPull), MAX_INBOUND_PUSH_PULLS)
+            Purpose::PushPull => {
+                let taken = count(&seats, |role| role == Role::PushPull);
+                (Role::PushPull, taken, MAX_INBOUND_PUSH_PULLS)
             }
-            Role::Stranger => unreachable!("no purpose makes a stranger"),
         };
         if taken >= limit {
             return Err(Refusal::Busy);
@@ -188,9 +190,7 @@ impl Acceptor {
         // The peer lives, perhaps again: the link in the other direction need not wait.
         self.links.nudge(from);
         let watch = connection.watch(|| connection.send_keepalive());
-        let cause = or(self.read_messages(from, connection), watch).await;
-        tracing::info!(peer = %from, remote = %connection.remote(), %cause, "a peer's link ended");
-        cause
+        or(self.read_messages(from, connection), watch).await
     }
 
     async fn read_messages(&self, from: NodeId, connection: &Connection) -> Broken {
@@ -210,7 +210,8 @@ impl Acceptor {
         }
         let oldest = seats.values().find(|seat| seat.role == Role::Stranger);
         if let Some(seat) = oldest {
-            tracing::debug!(remote = %seat.connection.remote(), "too many connections without a hello");
+            let remote = seat.connection.remote();
+            tracing::debug!(%remote, "too many connections without a hello");
             seat.connection.close();
         }
     }

@@ -1,4 +1,5 @@
-//! Gossip's packets: one UDP socket, read as long as packets are ready, written from a bounded queue.
+//! Gossip's packets: one UDP socket, read as long as packets are ready, written from a bounded
+//! queue.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

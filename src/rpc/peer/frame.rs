@@ -8,9 +8,9 @@
 //!     u32      u32     length bytes
 //! ```
 //!
-//! `crc32` covers the body. An empty body is a keepalive on a link. The reader knows the largest body
-//! that may come next and refuses a longer one before it makes room for it; a frame that fails any
-//! check ends the connection, because nothing behind it can be trusted.
+//! `crc32` covers the body. An empty body is a keepalive on a link. The reader knows the largest
+//! body that may come next and refuses a longer one before it makes room for it; a frame that fails
+//! any check ends the connection, because nothing behind it can be trusted.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
@@ -108,7 +108,8 @@ impl FrameReader {
     pub(super) fn room(&mut self) -> &mut [u8] {
         let chunk = READ_BUFFER_BYTES.min(HEADER_BYTES + self.limit_bytes);
         let missing = self.missing_bytes();
-        // A sliver at the end of the buffer is given up rather than read into: small reads cost more.
+        // A sliver at the end of the buffer is given up rather than read into: small reads cost
+        // more.
         let least = missing.max(chunk / 16);
         if self.buffer.len() - self.filled < least {
             let mut larger = BytesMut::zeroed(chunk.max(self.filled + missing));
@@ -264,7 +265,10 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(bytes in vec(any::<u8>(), 0..200), pieces in vec(1usize..50, 1..4)) {
+        fn garbage_never_panics(
+            bytes in vec(any::<u8>(), 0..200),
+            pieces in vec(1usize..50, 1..4),
+        ) {
             let _ = read_all(&mut FrameReader::new(64), &bytes, &pieces);
         }
     }

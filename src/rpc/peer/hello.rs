@@ -302,7 +302,10 @@ mod tests {
 
         #[test]
         fn an_answer_reads_back_as_it_was_written(
-            verdict in 0usize..6, version in any::<u16>(), cluster in any::<u64>(), node in any::<u64>(),
+            verdict in 0usize..6,
+            version in any::<u16>(),
+            cluster in any::<u64>(),
+            node in any::<u64>(),
         ) {
             let answer = Answer {
                 refusal: [

@@ -8,8 +8,8 @@
 //!            +----------------------- failed ----------------------+
 //! ```
 //!
-//! A new address, or none, ends whatever the link is doing. A link that is to end for good gives the
-//! messages that it took a moment to leave: the last one may tell a peer that it was removed.
+//! A new address, or none, ends whatever the link is doing. A link that is to end for good gives
+//! the messages that it took a moment to leave: the last one may tell a peer that it was removed.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -79,7 +79,7 @@ impl Link {
             Pushed::Queued => true,
             Pushed::Down | Pushed::Dropped => false,
             Pushed::DroppedFirst => {
-                tracing::warn!(peer = %self.peer, "the peer reads too slowly; messages to it are dropped");
+                tracing::warn!(peer = %self.peer, "a peer reads too slowly; messages are dropped");
                 false
             }
         }
@@ -94,9 +94,9 @@ impl Link {
             let ended = match self.until_retargeted(self.dial(&target)).await {
                 None => None,
                 Some(Err(broken)) => {
-                    let cause = broken.to_string();
+                    let (peer, cause) = (self.peer, broken.to_string());
                     if failures.is_news(&cause, Instant::now()) {
-                        tracing::warn!(peer = %self.peer, %target, %cause, "cannot reach a peer; trying on");
+                        tracing::warn!(%peer, %target, %cause, "cannot reach a peer; trying on");
                     }
                     Some(())
                 }

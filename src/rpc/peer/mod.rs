@@ -15,13 +15,14 @@
 //!   +--------+                               +--------+
 //! ```
 //!
-//! Each connection begins with a handshake (`hello`) in which the acceptor may refuse; all that is said
-//! on it is cut into frames (`frame`) with a length and a checksum. Nothing here retries a message:
-//! Raft and gossip expect loss, and a link only promises that what arrives is whole, came from the
-//! node that said hello, and is in the order in which it was sent, with no gap while the link is up.
+//! Each connection begins with a handshake (`hello`) in which the acceptor may refuse; all that is
+//! said on it is cut into frames (`frame`) with a length and a checksum. Nothing here retries a
+//! message: Raft and gossip expect loss, and a link only promises that what arrives is whole, and
+//! in the order in which it was sent. While a link is up, it loses nothing but what `send` said was
+//! dropped.
 //!
-//! All of it runs on the executor that started it, and no other. There is no encryption and no proof
-//! of identity: the port belongs on a network that only members reach.
+//! All of it runs on the executor that started it, and no other. There is no encryption and no
+//! proof of identity: the port belongs on a network that only members reach.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -49,8 +50,6 @@ mod outbox;
 mod port;
 mod push_pull;
 mod retry;
-#[cfg(test)]
-mod tests;
 mod wait;
 
 pub use acceptor::{MAX_INBOUND_LINKS, MAX_INBOUND_PUSH_PULLS, MAX_STRANGERS};
@@ -80,21 +79,23 @@ pub struct PeerConfig {
     pub seed: u64,
 }
 
-/// What the transport tells the node. No call may block or panic. None is made from inside a call of
-/// [`PeerTransport`], so each may call it.
+/// What the transport tells the node. No call may block or panic. None is made from inside a call
+/// of [`PeerTransport`], so each may call it.
 pub trait PeerEvents: 'static {
-    /// `from` sent a message, of 1 to [`MAX_FRAME_BYTES`]. Messages of one link come in order. `body`
-    /// may share a read buffer with the messages around it.
+    /// `from` sent a message, of 1 to [`MAX_FRAME_BYTES`]. Messages of one link come in order.
+    /// `body` may share a read buffer with the messages around it.
     fn message(&self, from: NodeId, body: Bytes);
     /// What is sent to `peer` from now on may arrive.
     fn link_up(&self, peer: NodeId);
-    /// The link to `peer` ended, and with it what was not yet sent. It is dialed again until removed.
+    /// The link to `peer` ended, and with it what was not yet sent. It is dialed again until
+    /// removed.
     fn link_down(&self, peer: NodeId);
     /// A UDP packet came, of up to [`MAX_PACKET_BYTES`], from whoever claims that address.
     fn packet(&self, from: SocketAddr, bytes: &[u8]);
     /// A node asks for a push-pull. The reply has up to [`MAX_PUSH_PULL_BYTES`]; `None` declines.
     fn push_pull_request(&self, from: SocketAddr, body: Bytes) -> Option<Bytes>;
-    /// What came of [`push_pull`](PeerTransport::push_pull): the reply, or the cause of the failure.
+    /// What came of [`push_pull`](PeerTransport::push_pull): the reply, or the cause of the
+    /// failure.
     fn push_pull_reply(&self, to: SocketAddr, result: Result<Bytes, String>);
 }
 
@@ -299,3 +300,6 @@ fn refuse_if_taken(
         Err(source) => Err(PeerError::Bind { protocol, addr, source }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,8 @@ impl Outbox {
         }
     }
 
-    /// Writes until nothing waits. When it is dropped half done, another flush goes on exactly there.
+    /// Writes until nothing waits. When it is dropped half done, another flush goes on exactly
+    /// there.
     ///
     /// # Errors
     /// When the connection broke.

@@ -13,7 +13,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Whether a process listens on the TCP address, or could not be told from one that does.
 ///
 /// An exclusive bind is not enough to tell: closed connections that linger after a restart
-/// (TIME_WAIT) refuse it as well, though not a sharing bind. So a refused bind is followed by a call.
+/// (TIME_WAIT) refuse it as well, though not a sharing bind. So a refused bind is followed by a
+/// call.
 ///
 /// # Errors
 /// When the address cannot be bound for another reason, such as not being of this machine.

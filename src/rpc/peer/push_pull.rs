@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   asker  --hello--> --------- --request--> ------- --close-->
-//!   server ---------- --answer-- ----------- --reply-            (closed without a reply: declined)
+//!   server ---------- --answer-- ----------- --reply-            (no reply: declined)
 //! ```
 
 use std::net::SocketAddr;
