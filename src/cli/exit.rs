@@ -28,14 +28,18 @@ Exit codes:
   1  failed; stderr says why and what to do
   2  the command line, the environment or the config file is wrong
   3  the key has no value
-  4  unavailable, or the outcome of a write is unknown; stderr says which";
+  4  unavailable, or the outcome of a write is unknown; stderr says which
+ 74  a server's disk failed under it; it must not go on";
 
 /// Why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     /// The cluster's answer, or the lack of one.
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = hint(.0))]
     Client(#[from] ClientError),
+    /// Not one member answered.
+    #[error("{0}")]
+    Unreachable(String),
     /// What the user gave cannot be used.
     #[error("{0}")]
     Usage(String),
@@ -62,7 +66,10 @@ impl CliError {
     fn is_closed_pipe(&self) -> bool {
         match self {
             CliError::Stream { source, .. } => source.kind() == io::ErrorKind::BrokenPipe,
-            CliError::Client(_) | CliError::Usage(_) | CliError::Failed(_) => false,
+            CliError::Client(_)
+            | CliError::Unreachable(_)
+            | CliError::Usage(_)
+            | CliError::Failed(_) => false,
         }
     }
 }
@@ -81,10 +88,24 @@ impl Exit {
     }
 }
 
+/// What to do where the client library, which does not know our commands, cannot say it.
+fn hint(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Unavailable { .. } | ClientError::DeadlineExceeded { .. } => {
+            "; `mokv status` shows who answers"
+        }
+        ClientError::NotFound
+        | ClientError::Invalid { .. }
+        | ClientError::OutcomeUnknown { .. }
+        | ClientError::Other { .. } => "",
+    }
+}
+
 impl From<&CliError> for Exit {
     fn from(error: &CliError) -> Exit {
         match error {
             CliError::Client(error) => Exit::from(error),
+            CliError::Unreachable(_) => Exit::Unavailable,
             CliError::Usage(_) => Exit::Usage,
             CliError::Failed(_) | CliError::Stream { .. } => Exit::Failure,
         }

@@ -1,6 +1,6 @@
 //! `mokv get`, `set`, `delete` and `list`.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 
 use mokv_client::{Client, Item, MAX_VALUE_BYTES, Value};
 use serde::Serialize;
@@ -24,6 +24,7 @@ Exits with 3 when the key has no value.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = GET_HELP)]
 pub(crate) struct GetArgs {
+    /// The key
     key: String,
     /// Take the answer of whichever member is asked, however old; works without a quorum
     #[arg(long)]
@@ -48,6 +49,7 @@ value was written; stderr says which.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = SET_HELP)]
 pub(crate) struct SetArgs {
+    /// The key
     key: String,
     /// The value; read from stdin when it is left out or is -
     #[arg(allow_negative_numbers = true)]
@@ -68,6 +70,7 @@ Output:
 #[derive(Debug, clap::Args)]
 #[command(after_help = DELETE_HELP)]
 pub(crate) struct DeleteArgs {
+    /// The key
     key: String,
     #[command(flatten)]
     client: ClientArgs,
@@ -135,7 +138,9 @@ pub(crate) fn set(args: SetArgs) -> Result<(), CliError> {
     let format = args.client.output;
     args.client.run(|client| async move {
         let revision = client.set(key.as_str(), value).await?;
-        print_written(format, &key, revision)
+        let mut printer = Printer::stdout();
+        print_written(&mut printer, format, &key, revision)?;
+        printer.finish()
     })
 }
 
@@ -144,7 +149,9 @@ pub(crate) fn delete(args: DeleteArgs) -> Result<(), CliError> {
     let format = args.client.output;
     args.client.run(|client| async move {
         let revision = client.delete(key.as_str()).await?;
-        print_written(format, &key, revision)
+        let mut printer = Printer::stdout();
+        print_written(&mut printer, format, &key, revision)?;
+        printer.finish()
     })
 }
 
@@ -153,11 +160,8 @@ pub(crate) fn list(args: ListArgs) -> Result<(), CliError> {
         let mut printer = Printer::stdout();
         match args.client.output.unwrap_or(Format::Plain) {
             Format::Plain => {
-                each_item(&client, &args.prefix, |item| {
-                    let (key, value) = (escape(item.key.as_bytes()), escape(&item.value));
-                    printer.line(format_args!("{key}\t{value}"))
-                })
-                .await?;
+                each_item(&client, &args.prefix, |item| print_plain_pair(&mut printer, &item))
+                    .await?;
             }
             Format::Json => {
                 each_item(&client, &args.prefix, |item| print_json_pair(&mut printer, &item))
@@ -228,27 +232,75 @@ fn item_of(key: String, found: Value) -> Item {
     Item { key, value: found.value, revision: found.revision }
 }
 
-fn print_json_pair(printer: &mut Printer, item: &Item) -> Result<(), CliError> {
+fn print_plain_pair(printer: &mut Printer<impl Write>, item: &Item) -> Result<(), CliError> {
+    let (key, value) = (escape(item.key.as_bytes()), escape(&item.value));
+    printer.line(format_args!("{key}\t{value}"))
+}
+
+fn print_json_pair(printer: &mut Printer<impl Write>, item: &Item) -> Result<(), CliError> {
     let (value, encoding) = json_value(&item.value);
     let Item { key, revision, .. } = item;
     printer.json(&Pair { key, value: &value, encoding, revision: *revision })
 }
 
-fn print_written(format: Option<Format>, key: &str, revision: u64) -> Result<(), CliError> {
-    let mut printer = Printer::stdout();
+fn print_written(
+    printer: &mut Printer<impl Write>,
+    format: Option<Format>,
+    key: &str,
+    revision: u64,
+) -> Result<(), CliError> {
     match format.unwrap_or(Format::Plain) {
-        Format::Plain => printer.line(format_args!("OK"))?,
+        Format::Plain => printer.line(format_args!("OK")),
         Format::Table => {
             let row = [escape(key.as_bytes()).into_owned(), revision.to_string()];
-            printer.table(&["KEY", "REVISION"], [row])?;
+            printer.table(&["KEY", "REVISION"], [row])
         }
-        Format::Json => printer.json(&Written { key, revision })?,
+        Format::Json => printer.json(&Written { key, revision }),
     }
-    printer.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::cli::output::printed;
+
+    fn item(value: &'static [u8]) -> Item {
+        Item { key: "a\tkey".to_owned(), value: value.into(), revision: 7 }
+    }
+
+    #[test]
+    fn a_pair_is_one_line_whatever_its_bytes_are() {
+        assert_eq!(printed(|p| print_plain_pair(p, &item(b"1\n2"))), "a\\tkey\t1\\n2\n");
+        assert_eq!(
+            printed(|p| print_json_pair(p, &item(b"1\n2"))),
+            "{\"key\":\"a\\tkey\",\"value\":\"1\\n2\",\"encoding\":\"utf8\",\"revision\":7}\n"
+        );
+        assert_eq!(
+            printed(|p| print_json_pair(p, &item(b"\xff"))),
+            "{\"key\":\"a\\tkey\",\"value\":\"/w==\",\"encoding\":\"base64\",\"revision\":7}\n"
+        );
+    }
+
+    #[test]
+    fn a_write_is_acknowledged_in_each_format() {
+        assert_eq!(printed(|p| print_written(p, None, "k", 7)), "OK\n");
+        assert_eq!(
+            printed(|p| print_written(p, Some(Format::Table), "k", 7)),
+            "KEY   REVISION\nk     7\n"
+        );
+        assert_eq!(
+            printed(|p| print_written(p, Some(Format::Json), "k", 7)),
+            "{\"key\":\"k\",\"revision\":7}\n"
+        );
+    }
+
+    #[test]
+    fn a_table_that_would_not_fit_in_memory_is_refused() {
+        let mut rows = vec![pair_row(&item(b"v")); MAX_TABLE_ROWS - 1];
+        keep_row(&mut rows, &item(b"v")).expect("the last one that fits");
+        assert!(keep_row(&mut rows, &item(b"v")).is_err());
+    }
+
     #[test]
     fn the_client_and_the_server_agree_on_the_longest_value() {
         assert_eq!(mokv_client::MAX_VALUE_BYTES, crate::types::MAX_VALUE_BYTES);

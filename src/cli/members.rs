@@ -1,6 +1,7 @@
 //! `mokv servers`, `status`, `leave` and `transfer-leadership`.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
 use mokv_client::{Client, Server, Status};
 use serde::Serialize;
@@ -108,16 +109,7 @@ pub(crate) fn servers(args: ServersArgs) -> Result<(), CliError> {
         let mut servers = client.servers().await?;
         servers.sort_by(|a, b| (&a.id, &a.node_id).cmp(&(&b.id, &b.node_id)));
         let mut printer = Printer::stdout();
-        let header = ["NAME", "ADDRESS", "ROLE", "NODE ID"];
-        let row = |server: &Server| {
-            let fields = [server.id.as_str(), &server.rpc_addr, role(server), &server.node_id];
-            fields.map(|field| escape(field.as_bytes()).into_owned())
-        };
-        match format {
-            Format::Json => printer.json(&servers.iter().map(server_line).collect::<Vec<_>>())?,
-            Format::Table => printer.table(&header, servers.iter().map(row))?,
-            Format::Plain => print_plain(&mut printer, servers.iter().map(row))?,
-        }
+        print_servers(&mut printer, format, &servers)?;
         printer.finish()
     })
 }
@@ -128,21 +120,9 @@ pub(crate) fn status(args: StatusArgs) -> Result<(), CliError> {
     args.client.run(|client| async move {
         let answers = ask_everyone(&client, endpoints).await?;
         let mut printer = Printer::stdout();
-        match format {
-            Format::Json => printer.json(&answers.iter().map(status_line).collect::<Vec<_>>())?,
-            Format::Table => printer.table(&STATUS_HEADER, answers.iter().map(status_row))?,
-            Format::Plain => print_plain(&mut printer, answers.iter().map(status_row))?,
-        }
+        print_status(&mut printer, format, &answers)?;
         printer.finish()?;
-        let silent = answers.iter().filter(|(_, answer)| answer.is_err()).count();
-        if silent == 0 {
-            return Ok(());
-        }
-        let message = format!("{silent} of {} members did not answer", answers.len());
-        if silent == answers.len() {
-            return Err(mokv_client::Error::DeadlineExceeded { message }.into());
-        }
-        Err(CliError::Failed(message))
+        judge_silence(&answers)
     })
 }
 
@@ -190,6 +170,51 @@ async fn ask_everyone(client: &Client, endpoints: Vec<String>) -> Result<Vec<Ans
         answers.push(task.await.expect("asking for a status does not panic"));
     }
     Ok(answers)
+}
+
+/// An error when anyone was silent, so that scripts need not read the answer.
+fn judge_silence(answers: &[Answer]) -> Result<(), CliError> {
+    let total = answers.len();
+    let silent: Vec<_> = answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).collect();
+    match silent.as_slice() {
+        [] => Ok(()),
+        [first, ..] if silent.len() == total => Err(CliError::Unreachable(format!(
+            "no member answered ({first}); `mokv dev` starts a cluster on this machine"
+        ))),
+        [first, ..] => {
+            let count = silent.len();
+            Err(CliError::Failed(format!("{count} of {total} members did not answer ({first})")))
+        }
+    }
+}
+
+fn print_servers(
+    printer: &mut Printer<impl Write>,
+    format: Format,
+    servers: &[Server],
+) -> Result<(), CliError> {
+    let row = |server: &Server| {
+        let fields = [server.id.as_str(), &server.rpc_addr, role(server), &server.node_id];
+        fields.map(|field| escape(field.as_bytes()).into_owned())
+    };
+    let header = ["NAME", "ADDRESS", "ROLE", "NODE ID"];
+    match format {
+        Format::Json => printer.json(&servers.iter().map(server_line).collect::<Vec<_>>()),
+        Format::Table => printer.table(&header, servers.iter().map(row)),
+        Format::Plain => print_plain(printer, servers.iter().map(row)),
+    }
+}
+
+fn print_status(
+    printer: &mut Printer<impl Write>,
+    format: Format,
+    answers: &[Answer],
+) -> Result<(), CliError> {
+    match format {
+        Format::Json => printer.json(&answers.iter().map(status_line).collect::<Vec<_>>()),
+        Format::Table => printer.table(&STATUS_HEADER, answers.iter().map(status_row)),
+        Format::Plain => print_plain(printer, answers.iter().map(status_row)),
+    }
 }
 
 fn role(server: &Server) -> &'static str {
@@ -260,7 +285,7 @@ fn status_line((endpoint, answer): &Answer) -> StatusLine<'_> {
 }
 
 fn print_plain<const N: usize>(
-    printer: &mut Printer,
+    printer: &mut Printer<impl Write>,
     rows: impl Iterator<Item = [String; N]>,
 ) -> Result<(), CliError> {
     for row in rows {
@@ -273,4 +298,90 @@ fn print_ok() -> Result<(), CliError> {
     let mut printer = Printer::stdout();
     printer.line(format_args!("OK"))?;
     printer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::printed;
+
+    fn servers() -> [Server; 3] {
+        let server = |id: &str, port, is_leader, is_voter| Server {
+            id: id.to_owned(),
+            rpc_addr: format!("127.0.0.1:{port}"),
+            is_leader,
+            node_id: "00000000000000a1".to_owned(),
+            is_voter,
+        };
+        [
+            server("node-1", 8400, false, true),
+            server("node-2", 8410, true, true),
+            server("node-3", 8420, false, false),
+        ]
+    }
+
+    fn answers() -> [Answer; 2] {
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            name: "node-1".to_owned(),
+            node_id: "a1".to_owned(),
+            cluster_id: "c1".to_owned(),
+            role: "candidate".to_owned(),
+            term: 3,
+            commit_index: 10,
+            applied_index: 9,
+            last_index: 12,
+            snapshot_index: 4,
+            revision: 8,
+            keys: 5,
+            ..Status::default()
+        };
+        let silent = mokv_client::Error::Unavailable { message: "it is down".to_owned() };
+        [("a:1".to_owned(), Ok(status)), ("b:1".to_owned(), Err(silent))]
+    }
+
+    #[test]
+    fn members_are_shown_with_their_roles() {
+        assert_eq!(
+            printed(|p| print_servers(p, Format::Table, &servers())),
+            "NAME     ADDRESS          ROLE      NODE ID\n\
+             node-1   127.0.0.1:8400   voter     00000000000000a1\n\
+             node-2   127.0.0.1:8410   leader    00000000000000a1\n\
+             node-3   127.0.0.1:8420   learner   00000000000000a1\n"
+        );
+        let json = printed(|p| print_servers(p, Format::Json, &servers()[1..2]));
+        assert_eq!(
+            json,
+            "[{\"name\":\"node-2\",\"rpc_addr\":\"127.0.0.1:8410\",\"role\":\"leader\",\
+             \"node_id\":\"00000000000000a1\"}]\n"
+        );
+    }
+
+    #[test]
+    fn a_silent_member_has_a_line_of_its_own() {
+        assert_eq!(
+            printed(|p| print_status(p, Format::Plain, &answers())),
+            "a:1\tnode-1\tcandidate\t-\t3\t10\t9\t5\t0.1.0\n\
+             b:1\t-\tunreachable\t-\t-\t-\t-\t-\t-\n"
+        );
+        assert_eq!(
+            printed(|p| print_status(p, Format::Json, &answers())),
+            "[{\"endpoint\":\"a:1\",\"error\":null,\"status\":{\"name\":\"node-1\",\"node_id\":\"a1\",\
+             \"cluster_id\":\"c1\",\"role\":\"candidate\",\"leader\":\"\",\"term\":3,\"commit_index\":10,\
+             \"applied_index\":9,\"last_index\":12,\"snapshot_index\":4,\"revision\":8,\"keys\":5,\
+             \"version\":\"0.1.0\"}},{\"endpoint\":\"b:1\",\
+             \"error\":\"unavailable, nothing was changed: it is down\",\"status\":null}]\n"
+        );
+    }
+
+    #[test]
+    fn scripts_learn_from_the_exit_code_how_many_were_silent() {
+        use crate::cli::exit::Exit;
+        let [one, other] = answers();
+        assert!(judge_silence(std::slice::from_ref(&one)).is_ok());
+        let some = judge_silence(&[one, other.clone()]).expect_err("one is silent");
+        assert_eq!(Exit::from(&some), Exit::Failure);
+        let all = judge_silence(&[other]).expect_err("all are silent");
+        assert_eq!(Exit::from(&all), Exit::Unavailable);
+    }
 }

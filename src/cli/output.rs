@@ -22,17 +22,19 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A buffered stdout whose failures are errors instead of panics.
-pub(crate) struct Printer {
-    out: BufWriter<StdoutLock<'static>>,
+/// Writes answers; failures are errors instead of panics.
+pub(crate) struct Printer<W> {
+    out: W,
 }
 
-impl Printer {
-    /// Takes stdout.
-    pub(crate) fn stdout() -> Printer {
+impl Printer<BufWriter<StdoutLock<'static>>> {
+    /// Writes to stdout, in large pieces.
+    pub(crate) fn stdout() -> Self {
         Printer { out: BufWriter::new(io::stdout().lock()) }
     }
+}
 
+impl<W: Write> Printer<W> {
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.out.write_all(bytes).map_err(CliError::stdout)
@@ -73,6 +75,16 @@ impl Printer {
     pub(crate) fn finish(mut self) -> Result<(), CliError> {
         self.out.flush().map_err(CliError::stdout)
     }
+}
+
+/// What `print` writes, for tests.
+#[cfg(test)]
+pub(crate) fn printed(
+    print: impl FnOnce(&mut Printer<&mut Vec<u8>>) -> Result<(), CliError>,
+) -> String {
+    let mut bytes = Vec::new();
+    print(&mut Printer { out: &mut bytes }).expect("memory does not fail");
+    String::from_utf8(bytes).expect("the answer is text")
 }
 
 /// Bytes for a terminal or a field between tabs: text as it is, but control characters, backslashes

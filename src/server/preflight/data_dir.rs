@@ -5,11 +5,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::fs::{Access, FlockOperation, access, flock, statfs};
 
 use super::Check;
 
@@ -90,22 +90,30 @@ impl DataDirLock {
     }
 }
 
+/// Leaves no trace: a directory made by the wrong user would be in the right one's way.
 pub(super) fn check(dir: &Path) -> Vec<Check> {
-    let usable = check_usable(dir);
-    let room = match nearest_existing(dir) {
-        Some(existing) => check_room(&existing),
-        None => return vec![usable],
+    let Some(existing) = dir.ancestors().find(|path| path.exists()) else {
+        // A relative path without a directory of its own begins where we are.
+        return vec![check_usable(dir, Path::new(".")), check_room(Path::new("."))];
     };
-    vec![usable, room]
+    vec![check_usable(dir, existing), check_room(existing)]
 }
 
-fn check_usable(dir: &Path) -> Check {
+/// `existing` is `dir`, or the closest directory above it that is there.
+fn check_usable(dir: &Path, existing: &Path) -> Check {
     const NAME: &str = "data directory";
-    match DataDirLock::acquire(dir) {
-        Ok(lock) => {
-            drop(lock);
+    let usable = if dir.join(LOCK_FILE).exists() {
+        DataDirLock::acquire(dir).map(drop)
+    } else {
+        let source = access(existing, Access::WRITE_OK | Access::EXEC_OK);
+        let path = existing.display().to_string();
+        source.map_err(|error| LockError::NotWritable { path, source: error.into() })
+    };
+    match usable {
+        Ok(()) if existing == dir => {
             Check::ok(NAME, format!("{} is writable and not in use", dir.display()))
         }
+        Ok(()) => Check::ok(NAME, format!("{} can be made", dir.display())),
         Err(error) => {
             let text = error.to_string();
             let (cause, fix) = text.split_once("; ").expect("a lock error says what to do");
@@ -172,10 +180,6 @@ fn read_holder(file: &mut File) -> String {
     number.map_or_else(|| "?".to_owned(), |pid| pid.to_string())
 }
 
-fn nearest_existing(dir: &Path) -> Option<PathBuf> {
-    dir.ancestors().find(|path| path.exists()).map(Path::to_path_buf)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
@@ -208,6 +212,15 @@ mod tests {
         };
         assert!(finding.cause.ends_with(&format!("process {}", std::process::id())), "{finding}");
         assert_eq!(finding.fix, "stop that server or choose another --data-dir");
+    }
+
+    #[test]
+    fn looking_at_a_directory_that_is_not_there_does_not_make_it() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let dir = temp.path().join("not/there");
+        let Outcome::Ok(detail) = check(&dir).remove(0).outcome else { panic!("it can be made") };
+        assert_eq!(detail, format!("{} can be made", dir.display()));
+        assert!(!temp.path().join("not").exists());
     }
 
     #[test]

@@ -48,16 +48,16 @@ pub(super) fn check_ports(settings: &Settings, ip: IpAddr) -> Vec<Check> {
     let gossip = settings.bind_port();
     let metrics = settings.metrics_port;
     [
-        ("rpc port", "--rpc-port", rpc, Protocol::Tcp),
-        ("peer port", "--bind-addr", gossip, Protocol::Tcp),
-        ("gossip port", "--bind-addr", gossip, Protocol::Udp),
-        ("metrics port", "--metrics-port", metrics, Protocol::Tcp),
+        ("rpc port", rpc, Protocol::Tcp),
+        ("peer port", gossip, Protocol::Tcp),
+        ("gossip port", gossip, Protocol::Udp),
+        ("metrics port", metrics, Protocol::Tcp),
     ]
-    .map(|(name, flag, port, protocol)| check_port(name, flag, SocketAddr::new(ip, port), protocol))
+    .map(|(name, port, protocol)| check_port(name, SocketAddr::new(ip, port), protocol))
     .into()
 }
 
-fn check_port(name: &'static str, flag: &str, addr: SocketAddr, protocol: Protocol) -> Check {
+fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check {
     // std sets SO_REUSEADDR on TCP, so that a server just stopped does not hold its port, and never
     // SO_REUSEPORT; so this fails whenever anyone listens there.
     let (bound, label, ss_flag) = match protocol {
@@ -71,13 +71,13 @@ fn check_port(name: &'static str, flag: &str, addr: SocketAddr, protocol: Protoc
             name,
             format!("{addr}/{label} is in use by another process"),
             format!(
-                "stop it (ss -ln{ss_flag}p 'sport = {port}' shows it) or choose another {flag}"
+                "stop it (ss -ln{ss_flag}p 'sport = :{port}' shows it) or choose another {name}"
             ),
         ),
         io::ErrorKind::PermissionDenied => Check::fail(
             name,
             format!("{addr}/{label} is not allowed to this user: {error}"),
-            format!("choose a {flag} of 1024 or more"),
+            format!("choose a {name} of 1024 or more"),
         ),
         io::ErrorKind::AddrNotAvailable => Check::fail(
             name,
@@ -87,7 +87,7 @@ fn check_port(name: &'static str, flag: &str, addr: SocketAddr, protocol: Protoc
         _ => Check::fail(
             name,
             format!("{addr}/{label} cannot be used: {error}"),
-            format!("choose another {flag}"),
+            format!("choose another {name}"),
         ),
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_somebody_listens_on_is_named_with_the_flag_that_changes_it() {
+    fn a_port_somebody_listens_on_is_named_with_what_to_do() {
         let other = TcpListener::bind((LOOPBACK, 0)).expect("a free port");
         let port = other.local_addr().expect("bound").port();
         let settings = Settings { rpc_port: port, ..Settings::default() };
@@ -116,7 +116,7 @@ mod tests {
             failure(rpc),
             format!(
                 "127.0.0.1:{port}/tcp is in use by another process; stop it \
-                 (ss -lntp 'sport = {port}' shows it) or choose another --rpc-port"
+                 (ss -lntp 'sport = :{port}' shows it) or choose another rpc port"
             )
         );
     }
@@ -129,7 +129,7 @@ mod tests {
         socket.bind(&SocketAddr::new(LOOPBACK, 0).into()).expect("a free port");
         socket.listen(1).expect("a bound socket listens");
         let addr = socket.local_addr().expect("bound").as_socket().expect("an IP socket");
-        let check = check_port("rpc port", "--rpc-port", addr, Protocol::Tcp);
+        let check = check_port("rpc port", addr, Protocol::Tcp);
         assert!(failure(&check).contains("in use"));
     }
 
@@ -146,7 +146,7 @@ mod tests {
     fn an_address_of_another_machine_is_told_from_a_busy_port() {
         // 192.0.2.0/24 is reserved for documentation: no machine has it (RFC 5737).
         let addr = SocketAddr::new(IpAddr::from([192, 0, 2, 1]), 8401);
-        let check = check_port("peer port", "--bind-addr", addr, Protocol::Tcp);
+        let check = check_port("peer port", addr, Protocol::Tcp);
         assert!(failure(&check).contains("192.0.2.1 is not an address of this machine"));
     }
 }
