@@ -7,8 +7,8 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use glommio::Task;
 
-use super::Local;
 use super::link::Link;
+use super::{Local, spawn_later};
 use crate::types::NodeId;
 
 /// All outgoing links of this node.
@@ -43,7 +43,7 @@ impl Links {
         let link = Link::new(Rc::clone(&self.local), peer, target);
         let task = {
             let link = Rc::clone(&link);
-            glommio::spawn_local(async move { link.run().await })
+            spawn_later(async move { link.run().await })
         };
         self.table.borrow_mut().insert(peer, Running { link, task });
     }

@@ -25,6 +25,7 @@
 //! proof of identity: the port belongs on a network that only members reach.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -56,6 +57,7 @@ pub use acceptor::{MAX_INBOUND_LINKS, MAX_INBOUND_PUSH_PULLS, MAX_STRANGERS};
 pub use datagram::{MAX_PACKET_BYTES, MAX_QUEUED_PACKETS};
 pub use frame::MAX_FRAME_BYTES;
 pub use outbox::MAX_LINK_BUFFER_BYTES;
+pub use port::{is_tcp_taken, is_udp_taken};
 pub use push_pull::{MAX_OUTGOING_PUSH_PULLS, MAX_PUSH_PULL_BYTES};
 
 use acceptor::Acceptor;
@@ -172,13 +174,13 @@ impl PeerTransport {
         let packets = Rc::new(PacketQueue::default());
         let receiving = {
             let (local, socket) = (Rc::clone(&local), Rc::clone(&socket));
-            glommio::spawn_local(async move { datagram::receive(&local, &socket).await })
+            spawn_later(async move { datagram::receive(&local, &socket).await })
         };
         let sending = {
             let packets = Rc::clone(&packets);
-            glommio::spawn_local(async move { packets.send_to(&socket).await })
+            spawn_later(async move { packets.send_to(&socket).await })
         };
-        let accepting = glommio::spawn_local(Rc::clone(&acceptor).run(listener));
+        let accepting = spawn_later(Rc::clone(&acceptor).run(listener));
         Ok(PeerTransport {
             local,
             addr,
@@ -242,9 +244,7 @@ impl PeerTransport {
         let (local, under_way) = (Rc::clone(&self.local), Rc::clone(&self.outgoing_push_pulls));
         let full = under_way.get() >= MAX_OUTGOING_PUSH_PULLS;
         under_way.set(under_way.get() + 1);
-        glommio::spawn_local(async move {
-            // A new task runs at once, still inside this call.
-            yield_now().await;
+        spawn_later(async move {
             let result = if full {
                 Err(format!("{MAX_OUTGOING_PUSH_PULLS} push-pulls are under way already"))
             } else {
@@ -268,6 +268,15 @@ impl PeerTransport {
         }
         self.acceptor.close_all();
     }
+}
+
+/// Spawns a task that begins after the caller is done. Those of glommio begin at once, and would
+/// call back into whoever called the transport.
+fn spawn_later(task: impl Future<Output = ()> + 'static) -> Task<()> {
+    glommio::spawn_local(async move {
+        yield_now().await;
+        task.await;
+    })
 }
 
 /// Binds both sockets to one address, after making sure that nobody else has it.

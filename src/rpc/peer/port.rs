@@ -18,7 +18,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the address cannot be bound for another reason, such as not being of this machine.
-pub(super) fn is_tcp_taken(addr: SocketAddr) -> io::Result<bool> {
+pub fn is_tcp_taken(addr: SocketAddr) -> io::Result<bool> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     match socket.bind(&addr.into()) {
@@ -37,7 +37,7 @@ pub(super) fn is_tcp_taken(addr: SocketAddr) -> io::Result<bool> {
 ///
 /// # Errors
 /// When the address cannot be bound for another reason.
-pub(super) fn is_udp_taken(addr: SocketAddr) -> io::Result<bool> {
+pub fn is_udp_taken(addr: SocketAddr) -> io::Result<bool> {
     match UdpSocket::bind(addr) {
         Ok(_) => Ok(false),
         Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(true),

@@ -1,6 +1,5 @@
 //! Stories of two or three transports on one executor, and of raw connections to one.
 
-use std::future::Future;
 use std::time::Instant;
 
 use bytes::BufMut;
