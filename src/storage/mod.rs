@@ -30,6 +30,10 @@
 //! No clock, no randomness, no I/O, no retry, and no repair of damaged data: a damaged file is
 //! reported as a [`RecoveryError`], and the server's data comes back from its peers.
 
+#[cfg(test)]
+mod crash_disk;
+#[cfg(test)]
+mod crash_tests;
 mod files;
 mod hard_state;
 mod identity;

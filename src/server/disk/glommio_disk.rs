@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::open_file::{OpenFile, Opening, Transfer};
+use super::open_file::{OpenFile, Transfer};
 use crate::storage::{BLOCK_BYTES, BlockWrite, DiskOp, FileName};
 
 /// How many files are kept open; beyond it the coldest is closed and opened again when needed.
@@ -123,8 +123,7 @@ impl GlommioDisk {
             DiskOp::Write(write) => self.write(&write).await,
             DiskOp::WriteDurable(write) => {
                 self.write(&write).await?;
-                // Where the write itself didn't wait, a sync does.
-                if is_write_through(write.file) { Ok(()) } else { self.sync(write.file).await }
+                self.sync(write.file).await
             }
             DiskOp::Sync { file } => self.sync(file).await,
             DiskOp::Rename { from, to } => self.rename(from, to).await,
@@ -135,15 +134,11 @@ impl GlommioDisk {
 
     async fn create(&self, file: FileName, len_bytes: u64) -> Result<(), DiskError> {
         let path = self.path(file);
-        // Zeros need no durability of their own: a sync follows where it matters.
-        let opening = Opening { create: true, write_through: false };
-        let made = OpenFile::open(&path, self.transfer, opening).await;
+        let made = OpenFile::create(&path, self.transfer).await;
         let made = made.map_err(failed("create", &path))?;
         made.zero(len_bytes).await.map_err(failed("fill", &path))?;
-        self.open.borrow_mut().remove(&file);
-        if !is_write_through(file) {
-            self.keep_open(file, Rc::new(made));
-        }
+        self.forget(&[file]);
+        self.keep_open(file, Rc::new(made));
         Ok(())
     }
 
@@ -184,8 +179,7 @@ impl GlommioDisk {
             return Ok(Rc::clone(open));
         }
         let path = self.path(file);
-        let opening = Opening { create: false, write_through: is_write_through(file) };
-        let open = OpenFile::open(&path, self.transfer, opening).await;
+        let open = OpenFile::open(&path, self.transfer).await;
         let open = Rc::new(open.map_err(failed("open", &path))?);
         self.keep_open(file, Rc::clone(&open));
         Ok(open)
@@ -212,20 +206,11 @@ impl GlommioDisk {
     }
 }
 
-/// Whether writes to a file are acknowledged one by one.
-fn is_write_through(file: FileName) -> bool {
-    match file {
-        FileName::Identity | FileName::HardState | FileName::Segment(_) => true,
-        FileName::IdentityTemp
-        | FileName::Spare(_)
-        | FileName::Snapshot(_)
-        | FileName::SnapshotTemp(..) => false,
-    }
-}
-
 async fn try_transfer(probe: &Path, transfer: Transfer) -> io::Result<()> {
-    let opening = Opening { create: true, write_through: true };
-    OpenFile::open(probe, transfer, opening).await?.zero(BLOCK_BYTES as u64).await
+    // The first direct file of an executor decides, by a trial read, whether it will poll this device
+    // without ever sleeping. That read must fail, so the file is one that cannot be read.
+    let file = OpenFile::create_unreadable(probe, transfer).await?;
+    file.zero(BLOCK_BYTES as u64).await
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError + use<> {

@@ -15,15 +15,6 @@ pub(super) enum Transfer {
     Buffered,
 }
 
-/// How a file is opened.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Opening {
-    /// Make it, or make it empty.
-    pub(super) create: bool,
-    /// Each write completes only when it is durable (O_DSYNC).
-    pub(super) write_through: bool,
-}
-
 pub(super) enum OpenFile {
     Direct(DmaFile),
     Buffered(BufferedFile),
@@ -33,17 +24,31 @@ pub(super) enum OpenFile {
 const ZERO_CHUNK_BYTES: u64 = 256 << 10;
 
 impl OpenFile {
-    pub(super) async fn open(
+    /// Opens an existing file.
+    pub(super) async fn open(path: &Path, transfer: Transfer) -> io::Result<OpenFile> {
+        let mut options = OpenOptions::new();
+        OpenFile::open_with(options.read(true).write(true), path, transfer).await
+    }
+
+    /// Makes a file, or makes it empty.
+    pub(super) async fn create(path: &Path, transfer: Transfer) -> io::Result<OpenFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        OpenFile::open_with(&options, path, transfer).await
+    }
+
+    /// Makes a file that cannot be read.
+    pub(super) async fn create_unreadable(path: &Path, transfer: Transfer) -> io::Result<OpenFile> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        OpenFile::open_with(&options, path, transfer).await
+    }
+
+    async fn open_with(
+        options: &OpenOptions,
         path: &Path,
         transfer: Transfer,
-        opening: Opening,
     ) -> io::Result<OpenFile> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(opening.create).truncate(opening.create);
-        options.mode(0o600);
-        if opening.write_through {
-            options.custom_flags(rustix::fs::OFlags::DSYNC.bits() as i32);
-        }
         Ok(match transfer {
             Transfer::Direct => OpenFile::Direct(options.dma_open(path).await?),
             Transfer::Buffered => OpenFile::Buffered(options.buffered_open(path).await?),

@@ -26,9 +26,10 @@
 //! A broken block at the end of a complete segment was torn, and what was appended after that crash
 //! didn't fit behind it any more.
 //!
-//! One thing cannot be told apart: the very last block, acknowledged and damaged later, looks like
-//! a torn one, because nothing was written after it that could say so. Such a server forgets its last
-//! append; the other servers of the quorum that acknowledged it do not.
+//! Two things cannot be told. The very last block, acknowledged and damaged later, looks like a torn
+//! one, because nothing was written after it that could say so; and when the whole file of the newest
+//! segment is taken away, no other file says that it was there. Such a server forgets its last
+//! appends; the other servers of the quorum that acknowledged them do not.
 
 use bytes::Bytes;
 
