@@ -1,9 +1,9 @@
 //! From committed entries to the map and to those who wait.
 
+use super::Node;
 use super::effect::{Effect, Event, Failure, Ticket};
 use super::message::{ForwardOutcome, PeerMessage};
 use super::writes::Waiter;
-use super::Node;
 use crate::raft::ReadState;
 use crate::types::{Configuration, Entry, EntryKind, Revision, SnapshotMeta};
 

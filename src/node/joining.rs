@@ -59,7 +59,12 @@ impl Joining {
     }
 
     /// Decides by the clusters that gossip has heard of, and whether every seed has answered.
-    pub(super) fn step(&mut self, heard: &BTreeSet<ClusterId>, answered: bool, now_ms: u64) -> Step {
+    pub(super) fn step(
+        &mut self,
+        heard: &BTreeSet<ClusterId>,
+        answered: bool,
+        now_ms: u64,
+    ) -> Step {
         if self.decided {
             return Step::Wait;
         }

@@ -71,9 +71,9 @@ impl View<'_> {
 
     /// Strangers that cannot be let in because a living member has their name.
     pub(super) fn name_conflicts(&self) -> impl Iterator<Item = Event> {
-        self.strangers().filter(|stranger| self.living_namesake(stranger)).map(|stranger| {
-            Event::NameTaken { name: stranger.name.clone(), id: stranger.id }
-        })
+        self.strangers()
+            .filter(|stranger| self.living_namesake(stranger))
+            .map(|stranger| Event::NameTaken { name: stranger.name.clone(), id: stranger.id })
     }
 
     fn removal(&self) -> Option<Change> {

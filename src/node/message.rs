@@ -154,9 +154,9 @@ mod tests {
             Just(ForwardOutcome::Unknown),
         ];
         prop_oneof![
-            (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..64)).prop_map(|(id, bytes)| {
-                PeerMessage::Forward { id, commands: Bytes::from(bytes) }
-            }),
+            (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..64)).prop_map(
+                |(id, bytes)| { PeerMessage::Forward { id, commands: Bytes::from(bytes) } }
+            ),
             (any::<u64>(), outcome)
                 .prop_map(|(id, outcome)| PeerMessage::ForwardReply { id, outcome }),
             Just(PeerMessage::Leave),

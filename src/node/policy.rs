@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Node;
 use super::effect::{Effect, Event};
 use super::joining::{ASK_INTERVAL_MS, Step};
 use super::membership::{Replica, View};
-use super::Node;
 use crate::gossip::{self, State};
 use crate::types::{ClusterId, Configuration, HardState, Index, Member, NodeId, Term};
 

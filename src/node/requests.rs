@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::Node;
 use super::effect::{Effect, Event, Failure, Ticket};
 use super::message::{ForwardOutcome, PeerMessage};
 use super::writes::{Answered, Batch, Proposed};
-use super::Node;
 use crate::raft::{ProposeError, TransferError};
 use crate::types::{Command, NodeId};
 

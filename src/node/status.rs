@@ -1,7 +1,7 @@
 //! What a node tells of itself.
 
-use super::requests::Departure;
 use super::Node;
+use super::requests::Departure;
 use crate::raft;
 use crate::types::{ClusterId, Index, NodeId, Revision, Term};
 

@@ -16,9 +16,7 @@ use bytes::Bytes;
 
 use super::effect::Ticket;
 use super::message::ForwardOutcome;
-use crate::types::{
-    Command, CommandError, EntryBuilder, EntryKind, Index, NodeId, Revision, Term,
-};
+use crate::types::{Command, CommandError, EntryBuilder, EntryKind, Index, NodeId, Revision, Term};
 
 /// A batch is closed once its record is this large; one more command may go over it.
 const MAX_BATCH_BYTES: usize = 1 << 20;
@@ -162,7 +160,10 @@ impl Writes {
             return None;
         }
         let proposed = self.proposed.pop_front().expect("the front was there");
-        assert!(proposed.term == term, "proposals of an earlier term are given up on stepping down");
+        assert!(
+            proposed.term == term,
+            "proposals of an earlier term are given up on stepping down"
+        );
         Some(proposed.waiters)
     }
 
@@ -199,7 +200,8 @@ impl Writes {
     /// `leader` leads no longer or is out of reach: the fate of what it was sent will not be learnt.
     /// `None` means any leader.
     pub(super) fn give_up_forwarded(&mut self, leader: Option<NodeId>) -> Vec<Waiter> {
-        let lost = self.forwarded.extract_if(.., |_, sent| leader.is_none_or(|id| sent.leader == id));
+        let lost =
+            self.forwarded.extract_if(.., |_, sent| leader.is_none_or(|id| sent.leader == id));
         lost.flat_map(|(_, sent)| sent.batch.waiters).collect()
     }
 

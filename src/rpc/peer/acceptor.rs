@@ -25,8 +25,8 @@ use super::hello::{Answer, Hello, HelloError, PROTOCOL_VERSION, Purpose, Refusal
 use super::links::Links;
 use super::push_pull;
 use super::retry::FailureLog;
-use super::wait::within;
 use super::{HELLO_TIMEOUT, Local};
+use crate::rpc::wait::within;
 use crate::types::NodeId;
 
 /// The most connections that have not said hello yet. One more, and the oldest of them must go:

@@ -12,7 +12,7 @@ use glommio::timer::Timer;
 
 use super::Local;
 use super::retry::FailureLog;
-use super::wait::Signal;
+use crate::rpc::wait::Signal;
 
 /// The longest packet, in bytes: one that crosses an Ethernet without being cut up.
 pub const MAX_PACKET_BYTES: usize = 1472;

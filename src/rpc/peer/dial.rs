@@ -10,8 +10,8 @@ use glommio::net::TcpStream;
 use super::connection::{Broken, Connection};
 use super::frame;
 use super::hello::{Answer, Hello, Purpose};
-use super::wait::within;
 use super::{HELLO_TIMEOUT, Local};
+use crate::rpc::wait::within;
 use crate::types::NodeId;
 
 /// How long an address may take to accept a connection.

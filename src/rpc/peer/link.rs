@@ -25,7 +25,7 @@ use super::dial::{call, resolve};
 use super::hello::Purpose;
 use super::outbox::{Outbox, Pushed};
 use super::retry::{Backoff, FailureLog};
-use super::wait::{Signal, within};
+use crate::rpc::wait::{Signal, within};
 use crate::types::NodeId;
 
 /// How long a link that is no longer wanted may take to send what it has.

@@ -37,6 +37,7 @@ use glommio::Task;
 use glommio::net::{TcpListener, UdpSocket};
 use thiserror::Error;
 
+use crate::rpc::wait;
 use crate::types::{ClusterId, NodeId};
 
 mod acceptor;
@@ -51,7 +52,6 @@ mod outbox;
 mod port;
 mod push_pull;
 mod retry;
-mod wait;
 
 pub use acceptor::{MAX_INBOUND_LINKS, MAX_INBOUND_PUSH_PULLS, MAX_STRANGERS};
 pub use datagram::{MAX_PACKET_BYTES, MAX_QUEUED_PACKETS};

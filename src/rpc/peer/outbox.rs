@@ -17,7 +17,7 @@ use futures_lite::future::yield_now;
 
 use super::connection::{Broken, Connection};
 use super::frame::{self, KEEPALIVE};
-use super::wait::Signal;
+use crate::rpc::wait::Signal;
 
 /// The most bytes that may wait for a slow peer. A message that finds more is dropped; one that
 /// finds less is taken whole, so the buffers hold at most this and one frame.

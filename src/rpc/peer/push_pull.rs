@@ -16,7 +16,7 @@ use super::connection::{Broken, Connection};
 use super::dial::call;
 use super::frame;
 use super::hello::Purpose;
-use super::wait::within;
+use crate::rpc::wait::within;
 
 /// The longest request or reply, in bytes.
 pub const MAX_PUSH_PULL_BYTES: usize = 1 << 20;

@@ -1,11 +1,12 @@
 //! Does the host name resolve to an address of this machine, and are the ports free on it?
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::{Check, Settings};
+use crate::rpc::peer;
 
 /// How long a host name may take to appear. A pod's own name enters its cluster's DNS only some
 /// seconds after the pod has started.
@@ -41,7 +42,7 @@ pub(super) fn check_address(settings: &Settings) -> (Check, Option<IpAddr>) {
     }
 }
 
-/// Binds each of the server's ports for a moment. The server's own sockets share their ports
+/// Looks at each of the server's ports. The server's own sockets share their ports
 /// silently, so this is the only moment to notice that somebody else has one.
 pub(super) fn check_ports(settings: &Settings, ip: IpAddr) -> Vec<Check> {
     let rpc = settings.rpc_port;
@@ -58,14 +59,16 @@ pub(super) fn check_ports(settings: &Settings, ip: IpAddr) -> Vec<Check> {
 }
 
 fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check {
-    // std sets SO_REUSEADDR on TCP, so that a server just stopped does not hold its port, and never
-    // SO_REUSEPORT; so this fails whenever anyone listens there.
-    let (bound, label, ss_flag) = match protocol {
-        Protocol::Tcp => (TcpListener::bind(addr).map(drop), "tcp", 't'),
-        Protocol::Udp => (UdpSocket::bind(addr).map(drop), "udp", 'u'),
+    let (taken, label, ss_flag) = match protocol {
+        Protocol::Tcp => (peer::is_tcp_taken(addr), "tcp", 't'),
+        Protocol::Udp => (peer::is_udp_taken(addr), "udp", 'u'),
     };
     let port = addr.port();
-    let Err(error) = bound else { return Check::ok(name, format!("{addr}/{label} is free")) };
+    let error = match taken {
+        Ok(false) => return Check::ok(name, format!("{addr}/{label} is free")),
+        Ok(true) => io::ErrorKind::AddrInUse.into(),
+        Err(error) => error,
+    };
     match error.kind() {
         io::ErrorKind::AddrInUse => Check::fail(
             name,
@@ -95,6 +98,8 @@ fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
+    use std::net::{TcpListener, UdpSocket};
+
     use super::*;
 
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
