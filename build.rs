@@ -32,7 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Rust types keep the comments of the proto files; the served descriptors do without.
     let mut descriptors = compiler.file_descriptor_set();
     let mut config = Config::new();
-    config.bytes(["."]).include_file("proto.rs").compile_fds(descriptors.clone())?;
+    config
+        .bytes(["."])
+        .btree_map(["."])
+        .include_file("proto.rs")
+        .compile_fds(descriptors.clone())?;
     for file in &mut descriptors.file {
         file.source_code_info = None;
     }

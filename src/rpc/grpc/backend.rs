@@ -7,13 +7,9 @@
 //!         +------------ reply queue <---- ReplyHandle::send(Reply) <-----+
 //! ```
 
-use std::pin::Pin;
-
 use bytes::Bytes;
-use futures_lite::Stream;
-use futures_lite::stream::unfold;
-use glommio::channels::local_channel::{self, LocalSender};
 
+use super::list::ListReceiver;
 use super::reply::ReplyHandle;
 use super::signal::Subscription;
 use super::status::{Outcome, Status};
@@ -172,58 +168,6 @@ pub enum HealthService {
     Readiness,
     /// `"startup"`: whether recovery is over.
     Startup,
-}
-
-/// One key of a [`Reply::List`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListItem {
-    /// The key.
-    pub key: Bytes,
-    /// Its value.
-    pub value: Bytes,
-    /// The revision of the write that made it.
-    pub revision: u64,
-}
-
-/// Some items of a list, about [`LIST_CHUNK_BYTES`] of them, or the reason why it cannot go on.
-pub type ListChunk = Result<Vec<ListItem>, Status>;
-
-/// How large the producer of a list should make a chunk: enough to fill several DATA frames.
-pub const LIST_CHUNK_BYTES: usize = 64 << 10;
-
-/// How many chunks of a list may wait for a slow client before its producer must wait.
-pub const LIST_CHUNKS_WAITING: usize = 2;
-
-/// The items of a list as the store produces them. Dropped when the client is gone, or its deadline
-/// passed: the producer's next send then fails, and it stops.
-pub struct ListReceiver {
-    chunks: Pin<Box<dyn Stream<Item = ListChunk>>>,
-}
-
-/// A bounded channel for one list. Dropping the sender ends the list well; an error chunk ends it
-/// with that error.
-#[must_use]
-pub fn list_channel() -> (LocalSender<ListChunk>, ListReceiver) {
-    let (sender, receiver) = local_channel::new_bounded(LIST_CHUNKS_WAITING);
-    let chunks =
-        unfold(
-            receiver,
-            |receiver| async move { receiver.recv().await.map(|chunk| (chunk, receiver)) },
-        );
-    (sender, ListReceiver::new(chunks))
-}
-
-impl ListReceiver {
-    /// A list made of any stream of chunks; the stream must bound what it holds.
-    #[must_use]
-    pub fn new(chunks: impl Stream<Item = ListChunk> + 'static) -> ListReceiver {
-        ListReceiver { chunks: Box::pin(chunks) }
-    }
-
-    /// The stream of chunks.
-    pub(super) fn chunks(&mut self) -> Pin<&mut dyn Stream<Item = ListChunk>> {
-        self.chunks.as_mut()
-    }
 }
 
 impl Request {

@@ -3,10 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{Message, encode_length_delimiter, length_delimiter_len};
 
-use super::backend::{
-    HealthService, ListItem, ListReceiver, Reply, Request, ServerInfo, StatusInfo,
-};
+use super::backend::{HealthService, Reply, Request, ServerInfo, StatusInfo};
 use super::framing::put_prefix;
+use super::list::{ListItem, ListReceiver};
 use super::proto::grpc::health::v1::health_check_response::ServingStatus;
 use super::proto::grpc::health::v1::{HealthCheckRequest, HealthCheckResponse};
 use super::proto::{api, mokv};

@@ -5,7 +5,7 @@
 //!   connection   one task a connection; its turns            io, turn, keepalive
 //!   calls        the open calls of a connection              route, body, respond, streaming
 //!   convert      messages of proto/ <-> the store's words    framing, trailers, status
-//!   backend      the door to the store                       reply, signal
+//!   backend      the door to the store                       reply, list, signal
 //! ```
 //!
 //! The protocol is gRPC over HTTP/2 (`PROTOCOL-HTTP2.md` of the gRPC project): a call is a stream; its
@@ -21,6 +21,7 @@ mod convert;
 mod framing;
 mod io;
 mod keepalive;
+mod list;
 mod reflection;
 mod reply;
 mod respond;
@@ -39,13 +40,17 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/proto.rs"));
 }
 
-pub use backend::{
-    Backend, HealthService, LIST_CHUNK_BYTES, LIST_CHUNKS_WAITING, ListChunk, ListItem,
-    ListReceiver, Reply, Request, Role, ServerInfo, StatusInfo, list_channel,
-};
+pub use backend::{Backend, HealthService, Reply, Request, Role, ServerInfo, StatusInfo};
 pub use connection::MAX_CONCURRENT_STREAMS;
 pub use framing::MAX_MESSAGE_BYTES;
+pub use list::{
+    LIST_CHUNK_BYTES, LIST_CHUNKS_WAITING, ListCancelled, ListChunk, ListItem, ListReceiver,
+    ListSender, list_channel,
+};
 pub use reply::{ReplyHandle, ReplyQueue};
 pub use server::{Limits, serve};
 pub use signal::{Signal, Subscription};
 pub use status::{Code, Outcome, Status};
+
+#[cfg(test)]
+mod tests;

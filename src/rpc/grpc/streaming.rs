@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::backend::{Backend, HealthService, ListReceiver};
+use super::backend::{Backend, HealthService};
 use super::body::Body;
 use super::convert::{framed, health_message, put_list_item};
+use super::list::ListReceiver;
 use super::proto::grpc::reflection::v1::ServerReflectionRequest;
 use super::reflection::Registry;
 use super::respond::{Gone, Outflow};
@@ -99,7 +100,7 @@ enum Next {
 }
 
 fn poll_list(receiver: &mut ListReceiver, out: &mut BytesMut, cx: &mut Context<'_>) -> Poll<Next> {
-    match ready!(receiver.chunks().poll_next(cx)) {
+    match ready!(receiver.poll_next(cx)) {
         Some(Ok(items)) => {
             for item in &items {
                 put_list_item(item, out);

@@ -6,6 +6,8 @@
 //!  grpc-status-details-bin   google.rpc.Status as protobuf, base64 without padding
 //! ```
 
+use std::collections::BTreeMap;
+
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use prost::Message;
 use prost_types::{Any, Duration};
@@ -59,7 +61,7 @@ fn header_value(text: String) -> HeaderValue {
 }
 
 fn details(status: &Status, message: &str) -> rpc::Status {
-    let mut metadata: std::collections::HashMap<String, String> =
+    let mut metadata: BTreeMap<String, String> =
         status.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     metadata.insert("outcome".to_owned(), status.outcome.as_str().to_owned());
     let info = rpc::ErrorInfo {
