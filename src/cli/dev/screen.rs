@@ -138,23 +138,15 @@ fn read_tail(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// What to try, in another terminal. Given all addresses, the commands work whichever node is down.
 fn commands(plans: &[NodePlan]) -> String {
-    // With other ports than the default ones, the commands need to be told.
-    let first = plans[0].settings.rpc_addr();
-    let flag = if plans[0].settings.rpc_port == crate::server::Settings::default().rpc_port {
-        String::new()
-    } else {
-        format!(" --endpoints {first}")
-    };
-    [
-        format!("mokv set greeting hello{flag}"),
-        format!("mokv get greeting{flag}"),
-        format!("mokv status{flag}"),
-        "kill -9 any one of the nodes; it comes back".to_owned(),
-        "Ctrl-C stops the cluster and keeps its data".to_owned(),
-    ]
-    .map(|line| format!("  {line}"))
-    .join("\n")
+    let addrs: Vec<String> = plans.iter().map(|plan| plan.settings.rpc_addr()).collect();
+    format!(
+        "  export MOKV_ENDPOINTS={}\n  mokv set greeting hello\n  mokv get greeting\n  \
+         mokv status\n\n  kill -9 any one node, and it comes back; Ctrl-C here stops them all and \
+         keeps their data",
+        addrs.join(",")
+    )
 }
 
 /// Prints above the spinners. A terminal that is gone is no reason to stop a cluster.
