@@ -140,11 +140,11 @@ impl Raft {
         self.send_to_voters(|| Message::Vote { term, last, transfer });
     }
 
-    /// Whether this server could lead now.
+    /// Whether this server could lead now. One that its latest configuration removes still campaigns
+    /// until that is committed: the others may lack the entry, and then cannot win without its vote,
+    /// which it refuses because its log is longer (thesis §4.2.2).
     pub(super) fn may_campaign(&self) -> bool {
-        self.log.configuration().is_voter(self.config.id)
-            && !self.disk_is_stalled()
-            && !self.is_installing()
+        self.log.may_be_voter(self.config.id) && !self.disk_is_stalled() && !self.is_installing()
     }
 
     /// The candidate's vote for itself counts when it is durable, like every other vote.

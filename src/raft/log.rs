@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use super::message::Position;
-use crate::types::{Configuration, Entry, EntryKind, Index, SnapshotMeta};
+use crate::types::{Configuration, Entry, EntryKind, Index, NodeId, SnapshotMeta};
 
 /// The log of one server.
 #[derive(Debug)]
@@ -25,8 +25,9 @@ pub(super) struct Log {
     /// Entries up to here are known to be stored by a majority and never change. It never falls and
     /// is never beyond the last entry.
     commit: Index,
-    /// Entries up to here were given out to be applied; at most `commit`. It never falls, so each
-    /// entry is given out once.
+    /// Entries up to here were given out to be applied. It never falls, so each entry is given out
+    /// once. It is at most `commit`, and never beyond what is durable here: the state must not be
+    /// ahead of its own log, or a snapshot of it could meet a log on disk that it does not follow.
     emitted: Index,
     /// Entries up to here were given out to be made durable. It falls when they are truncated.
     handed: Index,
@@ -105,6 +106,13 @@ impl Log {
     pub(super) fn committed_configuration_index(&self) -> Index {
         let committed = self.configurations.iter().rev().find(|(index, _)| *index <= self.commit);
         committed.expect("the first configuration is always committed").0
+    }
+
+    /// Whether `id` votes in the latest committed configuration or one after it.
+    pub(super) fn may_be_voter(&self, id: NodeId) -> bool {
+        let committed = self.committed_configuration_index();
+        let possible = self.configurations.iter().filter(|(index, _)| *index >= committed);
+        possible.map(|(_, configuration)| configuration).any(|known| known.is_voter(id))
     }
 
     /// The position of the entry at `index`; `None` where it is dropped or not there yet.
@@ -190,9 +198,10 @@ impl Log {
         entries
     }
 
-    /// The next committed entries to apply, up to `max_bytes`; each is returned once.
-    pub(super) fn take_committed(&mut self, max_bytes: usize) -> Vec<Entry> {
-        let entries = self.bounded(self.emitted.next(), self.commit, max_bytes);
+    /// The next committed entries to apply, none after `durable` and up to `max_bytes`; each is
+    /// returned once.
+    pub(super) fn take_committed(&mut self, durable: Index, max_bytes: usize) -> Vec<Entry> {
+        let entries = self.bounded(self.emitted.next(), self.commit.min(durable), max_bytes);
         self.emitted = entries.last().map_or(self.emitted, Entry::index);
         entries
     }

@@ -64,6 +64,9 @@ mod status;
 mod transfer;
 pub mod wire;
 
+#[cfg(test)]
+mod testing;
+
 use std::collections::BTreeMap;
 
 pub use config::{
@@ -253,7 +256,8 @@ impl Raft {
         self.outbox.entries = self.log.take_unhanded();
         if !self.is_installing() {
             // What is being installed replaces the state that these entries would change.
-            self.outbox.committed = self.log.take_committed(MAX_COMMITTED_BYTES);
+            let durable = self.durability.index();
+            self.outbox.committed = self.log.take_committed(durable, MAX_COMMITTED_BYTES);
         }
         if self.outbox.is_empty() {
             return None;

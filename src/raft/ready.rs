@@ -39,8 +39,8 @@ pub struct Ready {
     pub send_now: Vec<(NodeId, Message)>,
     /// Messages to send when this and every earlier Ready is durable.
     pub send_after_persist: Vec<(NodeId, Message)>,
-    /// Entries to apply: contiguous over all Readys, each index once, of every kind. After an
-    /// installed snapshot they go on behind it.
+    /// Entries to apply: contiguous over all Readys, each index once, of every kind, and durable here.
+    /// After an installed snapshot they go on behind it.
     pub committed: Vec<Entry>,
     /// Reads that were confirmed or lost.
     pub read_states: Vec<ReadState>,

@@ -67,6 +67,15 @@ impl Raft {
         Ok(index)
     }
 
+    /// Whether [`propose`](Raft::propose) would take a batch now, if there is room for it.
+    #[must_use]
+    pub fn accepts_proposals(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => leader.transfer.is_none(),
+            Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => false,
+        }
+    }
+
     /// Adds an entry to the leader's own log; it goes out with the next Ready.
     pub(super) fn append_as_leader(&mut self, entry: Entry) {
         let Role::Leader(leader) = &mut self.role else {

@@ -1,0 +1,7 @@
+//! A whole cluster in one thread, for the tests of this room: golden scripts and random histories.
+
+mod cluster;
+mod disk;
+mod invariants;
+mod random;
+mod script;

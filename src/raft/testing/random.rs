@@ -1,0 +1,261 @@
+//! Random histories: everything that may go wrong does, and then it stops and all must be well.
+//!
+//! A seed decides the whole history. `RAFT_SEEDS=from..to` runs others than the usual ones.
+
+use super::cluster::{Cluster, batch, configuration, default_config};
+use crate::prng::Prng;
+use crate::raft::{Config, RoleName};
+use crate::types::{Index, NodeId};
+
+/// The actions of a history before it heals.
+const ACTIONS: usize = 1000;
+/// The rounds of ticks and deliveries in which a healed cluster must recover.
+const RECOVERY_ROUNDS: usize = 300;
+const SERVERS: u64 = 5;
+
+#[test]
+fn random_histories_are_safe_and_recover() {
+    let (first, last) = match std::env::var("RAFT_SEEDS") {
+        Ok(range) => {
+            let (first, last) = range.split_once("..").expect("RAFT_SEEDS is from..to");
+            (first.parse().expect("a number"), last.parse().expect("a number"))
+        }
+        Err(_) => (0, 200),
+    };
+    for seed in first..last {
+        let outcome = std::panic::catch_unwind(|| History::new(seed).run());
+        if let Err(panic) = outcome {
+            eprintln!("the history of seed {seed} went wrong");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+struct History {
+    prng: Prng,
+    cluster: Cluster,
+    contexts: u64,
+}
+
+impl History {
+    fn new(seed: u64) -> History {
+        let mut prng = Prng::new(seed);
+        let config = Config {
+            max_inflight_appends: 1 + prng.below(4) as usize,
+            max_append_bytes: 40 + prng.below(200) as usize,
+            max_inflight_bytes: 100 + prng.below(1000) as usize,
+            ..default_config()
+        };
+        let mut cluster = Cluster::new(config, seed);
+        let voters: Vec<u64> = (1..=1 + prng.below(SERVERS)).collect();
+        for id in 1..=SERVERS {
+            let initial = if voters.contains(&id) {
+                configuration(&voters, &[])
+            } else {
+                configuration(&[], &[])
+            };
+            cluster.add(NodeId(id), initial, &[], 0);
+        }
+        History { prng, cluster, contexts: 0 }
+    }
+
+    fn run(mut self) {
+        for _ in 0..ACTIONS {
+            self.act();
+            self.cluster.trace.clear();
+        }
+        self.heal();
+    }
+
+    fn act(&mut self) {
+        let id = NodeId(1 + self.prng.below(SERVERS));
+        match self.prng.below(1000) {
+            0..550 => {
+                for _ in 0..self.prng.below(10) {
+                    self.deliver();
+                }
+            }
+            550..650 => self.pass_time(),
+            650..760 => {
+                let bytes = self.prng.below(60) as usize;
+                self.cluster.with(self.leader_or(id), |raft, _| raft.propose(batch(bytes)));
+            }
+            760..840 => self.read(id),
+            840..900 => {
+                let count = 1 + self.prng.below(3) as usize;
+                self.cluster.persist(id, count);
+            }
+            900..920 => self.toggle_disk(id),
+            920..935 => self.crash_or_start(id),
+            935..945 => self.toggle_partition(id),
+            945..960 => self.change_members(id),
+            960..980 => {
+                let kept = self.prng.below(4);
+                self.cluster.compact(id, kept);
+            }
+            980..985 => {
+                let to = NodeId(1 + self.prng.below(SERVERS));
+                self.cluster.with(self.leader_or(id), |raft, _| raft.peer_unreachable(to));
+            }
+            985..990 => {
+                let leader = self.leader_or(id);
+                self.cluster.with(leader, |raft, now_ms| raft.transfer_leadership(None, now_ms));
+            }
+            990..995 => {
+                if let Some(server) = self.cluster.servers.get_mut(&id) {
+                    server.is_snapshot_damaged = true;
+                }
+            }
+            _ => self.cluster.network.clear(),
+        }
+    }
+
+    /// Delivers a message from anywhere in the queue; it may be lost or stay for a second delivery.
+    fn deliver(&mut self) {
+        let waiting = self.cluster.network.len() as u64;
+        if waiting == 0 {
+            return;
+        }
+        let place = if self.prng.below(8) == 0 { self.prng.below(waiting) } else { 0 } as usize;
+        let fate = self.prng.below(40);
+        let envelope = if fate == 0 {
+            self.cluster.network.get(place).cloned()
+        } else {
+            self.cluster.network.remove(place)
+        };
+        if let Some(envelope) = envelope
+            && fate != 1
+        {
+            self.cluster.deliver(envelope);
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let stall_ms = if self.prng.below(40) == 0 { 500 } else { 12 };
+        self.cluster.now_ms += self.prng.below(stall_ms);
+        for id in 1..=SERVERS {
+            if self.prng.below(5) > 0 {
+                self.cluster.tick(NodeId(id));
+            }
+        }
+    }
+
+    fn read(&mut self, id: NodeId) {
+        self.contexts += 1;
+        self.cluster.read(id, self.contexts);
+    }
+
+    fn toggle_disk(&mut self, id: NodeId) {
+        let server = self.cluster.servers.get_mut(&id).expect("a known server");
+        server.is_disk_held = !server.is_disk_held;
+        if !server.is_disk_held {
+            self.cluster.persist(id, usize::MAX);
+        }
+    }
+
+    fn crash_or_start(&mut self, id: NodeId) {
+        let down = self.cluster.servers.keys().copied().find(|&id| self.cluster.raft(id).is_none());
+        if let Some(id) = down {
+            self.cluster.start(id);
+        } else {
+            let kept = self.prng.below(4) as usize;
+            let torn = self.prng.below(3) as usize;
+            self.cluster.crash(id, kept, torn);
+        }
+    }
+
+    fn toggle_partition(&mut self, id: NodeId) {
+        if self.cluster.isolated.is_empty() {
+            self.cluster.isolated.insert(id);
+            self.cluster.isolated.insert(NodeId(1 + self.prng.below(SERVERS)));
+        } else {
+            self.cluster.isolated.clear();
+        }
+    }
+
+    fn change_members(&mut self, id: NodeId) {
+        let (mut voters, mut learners) = (Vec::new(), Vec::new());
+        for id in 1..=SERVERS {
+            match self.prng.below(5) {
+                0..3 => voters.push(id),
+                3 => learners.push(id),
+                _ => {}
+            }
+        }
+        let target = configuration(&voters, &learners);
+        self.cluster.with(self.leader_or(id), |raft, _| raft.propose_configuration(target));
+    }
+
+    fn leader_or(&self, other: NodeId) -> NodeId {
+        let mut ids = self.cluster.servers.keys().copied();
+        ids.find(|&id| self.role(id) == Some(RoleName::Leader)).unwrap_or(other)
+    }
+
+    fn role(&self, id: NodeId) -> Option<RoleName> {
+        Some(self.cluster.raft(id)?.status().role)
+    }
+
+    /// Nothing fails any more: a leader must be found, and everything it proposes must commit.
+    fn heal(&mut self) {
+        self.cluster.isolated.clear();
+        for id in 1..=SERVERS {
+            let server = self.cluster.servers.get_mut(&NodeId(id)).expect("a known server");
+            server.is_disk_held = false;
+            server.is_snapshot_damaged = false;
+            if server.raft.is_none() {
+                self.cluster.start(NodeId(id));
+            }
+            self.cluster.persist(NodeId(id), usize::MAX);
+        }
+        let mut proposed = None;
+        for _ in 0..RECOVERY_ROUNDS {
+            self.cluster.now_ms += 5;
+            for id in 1..=SERVERS {
+                self.cluster.tick(NodeId(id));
+            }
+            for _ in 0..self.cluster.network.len() {
+                let envelope = self.cluster.network.pop_front().expect("it was counted");
+                self.cluster.deliver(envelope);
+            }
+            self.cluster.trace.clear();
+            if let Some(index) = proposed
+                && self.has_recovered(index)
+            {
+                return;
+            }
+            let leader = self.leader_or(NodeId(1));
+            if proposed.is_none_or(|index: Index| self.is_behind(leader, index)) {
+                proposed = self
+                    .cluster
+                    .with(leader, |raft, _| raft.propose(batch(1)))
+                    .and_then(Result::ok);
+            }
+        }
+        for id in 1..=SERVERS {
+            let raft = self.cluster.raft(NodeId(id)).expect("all are up");
+            eprintln!(
+                "{id}: applied {} {:?}",
+                self.cluster.servers[&NodeId(id)].state.applied,
+                raft.status()
+            );
+        }
+        eprintln!("{}", self.cluster.trace);
+        panic!("the cluster has not recovered; entry {proposed:?}");
+    }
+
+    /// Whether the leader's log does not reach a proposal: it was lost with an earlier leader.
+    fn is_behind(&self, leader: NodeId, index: Index) -> bool {
+        self.cluster.raft(leader).is_some_and(|raft| raft.status().last_index < index)
+    }
+
+    /// Whether every member has applied the proposal and no change is under way.
+    fn has_recovered(&self, index: Index) -> bool {
+        let leader = self.leader_or(NodeId(1));
+        let Some(raft) = self.cluster.raft(leader) else { return false };
+        let status = raft.status();
+        let mut members = status.configuration.members.keys();
+        status.role == RoleName::Leader
+            && !status.has_pending_change
+            && members.all(|id| self.cluster.servers[id].state.applied >= index)
+    }
+}
