@@ -30,21 +30,19 @@
 //! No clock, no randomness, no I/O, no retry, and no repair of damaged data: a damaged file is
 //! reported as a [`RecoveryError`], and the server's data comes back from its peers.
 
-#[cfg(test)]
-mod crash_disk;
-#[cfg(test)]
-mod crash_tests;
-mod files;
+mod data_dir;
 mod hard_state;
 mod identity;
 mod map;
 mod op;
 mod recovery;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 mod twin;
 mod wal;
 
-pub use files::Storage;
+pub use data_dir::Storage;
 pub use identity::Identity;
 pub use map::{FrozenShard, Item, ScanCursor, Shard, StateHash};
 pub use op::{BLOCK_BYTES, BlockWrite, Disk, DiskOp, FileName, SnapshotSource};

@@ -20,7 +20,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::files::{Snapshots, Storage};
+use super::data_dir::{Snapshots, Storage};
 use super::hard_state;
 use super::identity::Identity;
 use super::op::{Disk, DiskOp, FileName};

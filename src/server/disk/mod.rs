@@ -35,3 +35,6 @@ mod std_disk;
 
 pub use glommio_disk::{DiskError, GlommioDisk};
 pub use std_disk::StdDisk;
+
+#[cfg(test)]
+mod tests;

@@ -362,6 +362,7 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::block::encode_restart;
     use super::*;
 
     #[test]
@@ -397,5 +398,32 @@ mod tests {
         assert_eq!(living, [SegmentId(7), SegmentId(8)]);
         assert_eq!(leftovers, [SegmentId(1), SegmentId(2), SegmentId(4)]);
         assert!(living_segments(&[FileName::HardState]).is_err());
+    }
+
+    /// A segment of two blocks, the second with this sequence.
+    fn second_block_is(sequence: u64) -> Result<Reader, RecoveryError> {
+        let header = SegmentHeader {
+            node: NodeId(1),
+            id: SegmentId(1),
+            file_bytes: 4 * BLOCK_BYTES as u64,
+            first_sequence: 1,
+        };
+        let mut bytes = vec![0; header.file_bytes as usize];
+        for (offset, sequence) in [(BLOCK_BYTES, 1), (2 * BLOCK_BYTES, sequence)] {
+            let place = Place { node: header.node, segment: header.id, offset: offset as u64 };
+            let block = encode_restart(place, sequence, Index(0));
+            bytes[offset..offset + block.len()].copy_from_slice(&block);
+        }
+        let mut reader = Reader::new(1);
+        reader.read_segment(&Image { header, bytes: bytes.into() }, None).map(|()| reader)
+    }
+
+    #[test]
+    fn a_sound_block_with_another_number_is_an_error() {
+        assert_eq!(second_block_is(2).map(|reader| reader.next_sequence).ok(), Some(3));
+        for sequence in [0, 1, 3, u64::MAX] {
+            let error = second_block_is(sequence).err().expect("it is out of order");
+            assert!(error.to_string().contains("out of order"), "{error}");
+        }
     }
 }

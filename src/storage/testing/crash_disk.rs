@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::op::{BlockWrite, Disk, DiskOp, FileName};
 use crate::prng::Prng;
+use crate::storage::op::{BlockWrite, Disk, DiskOp, FileName};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
