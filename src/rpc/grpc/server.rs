@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
+use futures_lite::future::yield_now;
 use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::sleep;
 
@@ -72,11 +72,7 @@ pub async fn serve<B: Backend>(
         connection_ended: Signal::default(),
         faults: FaultLog::default(),
     });
-    let mut shutdown = pin!(shutdown);
-    let stop = async {
-        shutdown.as_mut().await;
-    };
-    accept_all(&listener, &shared).or(stop).await;
+    shutdown.or(accept_all(&listener, &shared)).await;
     drop(listener);
     let mut ended = shared.connection_ended.subscribe();
     shared.drain.notify();
@@ -88,7 +84,11 @@ pub async fn serve<B: Backend>(
 async fn accept_all<B: Backend>(listener: &TcpListener, shared: &Rc<Shared<B>>) {
     loop {
         match listener.accept().await {
-            Ok(stream) => admit(stream, shared),
+            Ok(stream) => {
+                admit(stream, shared);
+                // Under a flood of connections `accept` never has to wait, and others would.
+                yield_now().await;
+            }
             Err(error) => {
                 shared.faults.log(|| format!("a connection could not be accepted: {error}"));
                 sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;

@@ -22,10 +22,6 @@ pub enum Code {
     ResourceExhausted = 8,
     /// The server is not in the state that the call needs.
     FailedPrecondition = 9,
-    /// Another write came first.
-    Aborted = 10,
-    /// What was asked for is not kept any more.
-    OutOfRange = 11,
     /// No such service, method or encoding.
     Unimplemented = 12,
     /// The client or this server broke the protocol.
