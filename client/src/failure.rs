@@ -198,3 +198,66 @@ fn code_name(code: Code) -> String {
     }
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::status;
+
+    #[test]
+    fn only_a_write_that_certainly_did_nothing_may_be_sent_again() {
+        // the server's status -> may a read be repeated, may a write
+        let table = [
+            (Code::Unavailable, Some("not_done"), true, true),
+            (Code::Unavailable, Some("unknown"), true, false),
+            (Code::Unavailable, Some("a word of the future"), true, false),
+            (Code::Unavailable, None, true, false),
+            (Code::DeadlineExceeded, Some("not_done"), true, true),
+            (Code::DeadlineExceeded, Some("unknown"), true, false),
+            (Code::InvalidArgument, Some("not_done"), false, false),
+            (Code::ResourceExhausted, None, false, false),
+            (Code::Internal, Some("unknown"), false, false),
+            (Code::Unknown, None, false, false),
+        ];
+        for (code, outcome, read, write) in table {
+            let failure = Failure::judge("a:1", &status(code, outcome));
+            assert_eq!(failure.allows_retry(Intent::Read), read, "{code:?} {outcome:?}");
+            assert_eq!(failure.allows_retry(Intent::Write), write, "{code:?} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_called_unknown_unless_it_certainly_did_nothing() {
+        // the server's status -> the error of a read, of a write
+        let table = [
+            (Code::Unavailable, Some("not_done"), "unavailable", "unavailable"),
+            (Code::Unavailable, None, "unavailable", "outcome unknown"),
+            (Code::DeadlineExceeded, Some("not_done"), "no answer in time", "no answer in time"),
+            (Code::DeadlineExceeded, None, "no answer in time", "outcome unknown"),
+            (Code::Internal, None, "INTERNAL", "outcome unknown"),
+            (Code::Internal, Some("not_done"), "INTERNAL", "INTERNAL"),
+            (Code::InvalidArgument, None, "a:1", "a:1"),
+            (Code::NotFound, None, "the key has no value", "the key has no value"),
+        ];
+        for (code, outcome, read, write) in table {
+            let failure = Failure::judge("a:1", &status(code, outcome));
+            for (intent, begins) in [(Intent::Read, read), (Intent::Write, write)] {
+                let text = failure.clone().into_error(intent).to_string();
+                assert!(text.starts_with(begins), "{code:?} {outcome:?} {intent:?}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_answer_in_time_is_retried_for_reads_alone() {
+        let failure = Failure::timed_out("a:1");
+        assert!(failure.allows_retry(Intent::Read));
+        assert!(!failure.allows_retry(Intent::Write));
+    }
+
+    #[test]
+    fn codes_have_the_names_of_the_protocol() {
+        assert_eq!(code_name(Code::FailedPrecondition), "FAILED_PRECONDITION");
+        assert_eq!(code_name(Code::Ok), "OK");
+    }
+}

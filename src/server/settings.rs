@@ -101,7 +101,10 @@ impl Settings {
             return fail("bind-addr", problem);
         }
         if self.start_join_addrs.len() > MAX_JOIN_ADDRS {
-            return fail("start-join-addrs", format!("more than {MAX_JOIN_ADDRS} addresses; one that answers is enough"));
+            return fail(
+                "start-join-addrs",
+                format!("more than {MAX_JOIN_ADDRS} addresses; one that answers is enough"),
+            );
         }
         for addr in &self.start_join_addrs {
             if let Some(problem) = addr_problem(addr) {
@@ -109,7 +112,10 @@ impl Settings {
             }
         }
         if self.shards > MAX_SHARDS {
-            return fail("shards", format!("{} is too many; give at most {MAX_SHARDS}", self.shards));
+            return fail(
+                "shards",
+                format!("{} is too many; give at most {MAX_SHARDS}", self.shards),
+            );
         }
         self.validate_ports()
     }
@@ -278,8 +284,14 @@ mod tests {
                 "start-join-addrs: \"b:+1\" is not host:port, such as 127.0.0.1:8401 or node-1.kv:8401",
             ),
             (with(|s| s.rpc_port = 0), "rpc-port: 0 is not a port; give one from 1 to 65535"),
-            (with(|s| s.rpc_port = 8401), "rpc-port: 8401 is also the port of bind-addr; choose another"),
-            (with(|s| s.metrics_port = 8400), "metrics-port: 8400 is also the rpc-port; choose another"),
+            (
+                with(|s| s.rpc_port = 8401),
+                "rpc-port: 8401 is also the port of bind-addr; choose another",
+            ),
+            (
+                with(|s| s.metrics_port = 8400),
+                "metrics-port: 8400 is also the rpc-port; choose another",
+            ),
             (with(|s| s.shards = 257), "shards: 257 is too many; give at most 256"),
         ];
         for (settings, expected) in cases {

@@ -18,13 +18,14 @@ pub(super) fn check(executors: usize) -> Check {
         return Check::fail(
             NAME,
             format!(
-                "the limit is {}, and {executors} executors need {}",
+                "the limit is {}, and {} are needed ({} an executor)",
                 show(limit.maximum),
-                show(Some(needed_bytes))
+                show(Some(needed_bytes)),
+                show(Some(BYTES_PER_EXECUTOR))
             ),
             format!(
-                "ulimit -l {}, LimitMEMLOCK= in systemd, --ulimit memlock=-1 in Docker, or fewer \
-                 --shards",
+                "raise it (ulimit -l {}, LimitMEMLOCK= in systemd, --ulimit memlock=-1 in Docker), \
+                 or run fewer --shards",
                 needed_bytes >> 10
             ),
         );
@@ -59,7 +60,7 @@ mod tests {
         let Some(limit_bytes) = getrlimit(Resource::Memlock).maximum else { return };
         let executors = (limit_bytes / BYTES_PER_EXECUTOR + 1) as usize;
         let Outcome::Fail(finding) = check(executors).outcome else { panic!("must fail") };
-        assert!(finding.cause.contains(&format!("{executors} executors")), "{finding}");
+        assert!(finding.cause.ends_with("are needed (512 KiB an executor)"), "{finding}");
         assert!(finding.fix.contains("ulimit -l"), "{finding}");
     }
 

@@ -1,7 +1,7 @@
 //! Does the host name resolve to an address of this machine, and are the ports free on it?
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,29 +21,41 @@ enum Protocol {
     Udp,
 }
 
-/// Resolves the host of `bind-addr`.
+/// Resolves the host of `bind-addr` and asks for an unused port on its address, which the system
+/// gives to its own addresses alone. The address comes back if it can be used.
 pub(super) fn check_address(settings: &Settings) -> (Check, Option<IpAddr>) {
     const NAME: &str = "address";
+    const FIX: &str = "give --bind-addr with a name or address of this machine";
     let host = settings.bind_host();
+    let fail = |cause: String| (Check::fail(NAME, cause, FIX), None);
+    let ip = match resolve_patiently(settings) {
+        Ok(ip) => ip,
+        Err(error) => {
+            return fail(format!("the host of bind-addr, {host}, does not resolve: {error}"));
+        }
+    };
+    let shown = if host == ip.to_string() { host.to_owned() } else { format!("{host}, {ip},") };
+    match TcpListener::bind((ip, 0)) {
+        Ok(_) => (Check::ok(NAME, format!("{shown} is of this machine")), Some(ip)),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            fail(format!("{shown} is not an address of this machine"))
+        }
+        Err(error) => fail(format!("{shown} cannot be used: {error}")),
+    }
+}
+
+fn resolve_patiently(settings: &Settings) -> io::Result<IpAddr> {
     let start = Instant::now();
     loop {
         match settings.resolve_bind_ip() {
-            Ok(ip) if host.parse::<IpAddr>().is_ok() => {
-                return (Check::ok(NAME, ip.to_string()), Some(ip));
-            }
-            Ok(ip) => return (Check::ok(NAME, format!("{host} is {ip}")), Some(ip)),
             Err(_) if start.elapsed() < RESOLVE_PATIENCE => sleep(RESOLVE_PAUSE),
-            Err(error) => {
-                let cause = format!("the host of bind-addr, {host}, does not resolve: {error}");
-                let fix = "give --bind-addr with a name or address of this machine";
-                return (Check::fail(NAME, cause, fix), None);
-            }
+            settled => return settled,
         }
     }
 }
 
-/// Looks at each of the server's ports. The server's own sockets share their ports
-/// silently, so this is the only moment to notice that somebody else has one.
+/// Looks at each of the server's ports. The server's own sockets share their ports silently, so this
+/// is the only moment to notice that somebody else has one.
 pub(super) fn check_ports(settings: &Settings, ip: IpAddr) -> Vec<Check> {
     let rpc = settings.rpc_port;
     let gossip = settings.bind_port();
@@ -82,11 +94,6 @@ fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check
             format!("{addr}/{label} is not allowed to this user: {error}"),
             format!("choose a {name} of 1024 or more"),
         ),
-        io::ErrorKind::AddrNotAvailable => Check::fail(
-            name,
-            format!("{} is not an address of this machine", addr.ip()),
-            "give --bind-addr with a name or address of this machine",
-        ),
         _ => Check::fail(
             name,
             format!("{addr}/{label} cannot be used: {error}"),
@@ -98,7 +105,7 @@ fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
-    use std::net::{TcpListener, UdpSocket};
+    use std::net::UdpSocket;
 
     use super::*;
 
@@ -150,8 +157,9 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_told_from_a_busy_port() {
         // 192.0.2.0/24 is reserved for documentation: no machine has it (RFC 5737).
-        let addr = SocketAddr::new(IpAddr::from([192, 0, 2, 1]), 8401);
-        let check = check_port("peer port", addr, Protocol::Tcp);
-        assert!(failure(&check).contains("192.0.2.1 is not an address of this machine"));
+        let settings = Settings { bind_addr: "192.0.2.1:8401".to_owned(), ..Settings::default() };
+        let (check, ip) = check_address(&settings);
+        assert_eq!(ip, None);
+        assert!(failure(&check).starts_with("192.0.2.1 is not an address of this machine"));
     }
 }
