@@ -2,6 +2,9 @@
 
 use std::io;
 
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
 use super::config::{self, ServeArgs};
 use super::exit::CliError;
 use super::parent;
@@ -16,8 +19,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
 
 /// Log lines go to stderr: stdout belongs to answers, and a server gives none there.
 fn start_logging(settings: &Settings) -> Result<(), CliError> {
+    // The runtime tries each disk for polled I/O, which few can do, and calls every no an error.
+    let quiet = "glommio::reactor=off".parse().expect("a constant directive");
+    let level = LevelFilter::from_level(settings.log_level);
+    let filter = EnvFilter::default().add_directive(level.into()).add_directive(quiet);
     let builder = tracing_subscriber::fmt()
-        .with_max_level(settings.log_level)
+        .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
     let started = match settings.log_format {

@@ -27,6 +27,10 @@ mod reads;
 mod requests;
 mod snapshots;
 mod status;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

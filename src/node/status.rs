@@ -3,7 +3,7 @@
 use super::Node;
 use super::requests::Departure;
 use crate::raft;
-use crate::types::{ClusterId, Index, NodeId, Revision, Term};
+use crate::types::{ClusterId, Configuration, Index, NodeId, Revision, Term};
 
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,8 @@ pub struct ServerView {
     pub rpc_addr: String,
     /// Whether it leads.
     pub is_leader: bool,
-    /// Whether it votes.
+    /// Whether it votes, and no change of that is half done: in a joint configuration a server may
+    /// have a vote in one majority and none in the other.
     pub is_voter: bool,
 }
 
@@ -101,7 +102,7 @@ impl Node {
             name: member.name.clone(),
             rpc_addr: member.rpc_addr.clone(),
             is_leader: status.leader == Some(*id),
-            is_voter: status.configuration.is_voter(*id),
+            is_voter: is_settled_voter(status.configuration, *id),
         };
         members.map(view).collect()
     }
@@ -120,4 +121,9 @@ impl Node {
             raft::RoleName::Learner => Role::Learner,
         }
     }
+}
+
+fn is_settled_voter(configuration: &Configuration, id: NodeId) -> bool {
+    let in_outgoing = !configuration.is_joint() || configuration.outgoing.contains(&id);
+    configuration.voters.contains(&id) && in_outgoing
 }
