@@ -31,7 +31,7 @@ struct State {
     leader: Option<String>,
     /// The other voters' addresses.
     followers: Vec<String>,
-    /// At most one for each seed and each current member.
+    /// One for each address used, and at the next `learn` only those of seeds and members stay.
     channels: BTreeMap<String, Channel>,
     /// Addresses whose connection failed, and when that may be forgotten.
     cooling: BTreeMap<String, Instant>,
@@ -81,8 +81,11 @@ impl Pool {
         Ok(channel)
     }
 
-    /// Takes in an answer to `GetServers`. An empty one teaches nothing.
+    /// Takes in an answer to `GetServers`. An empty one teaches nothing, and neither does a member
+    /// without a usable address.
     pub(crate) fn learn(&self, servers: &[Server]) {
+        let usable = |server: &&Server| normalize(&server.rpc_addr).is_ok();
+        let servers: Vec<&Server> = servers.iter().filter(usable).collect();
         if servers.is_empty() {
             return;
         }
@@ -232,6 +235,15 @@ mod tests {
     fn the_member_that_just_failed_is_not_chosen_again_while_there_is_another() {
         let pool = pool_of_three();
         assert_ne!(pool.choose(Intent::Write, Some("b:1")), "b:1");
+    }
+
+    #[test]
+    fn a_member_without_a_usable_address_is_passed_over() {
+        let pool = pool_of_three();
+        pool.learn(&[server("", true, true), server("d:1", false, true)]);
+        assert_eq!(pool.choose(Intent::Write, None), "d:1");
+        pool.learn(&[server("nowhere", true, true)]);
+        assert_eq!(pool.choose(Intent::Write, None), "d:1");
     }
 
     #[test]

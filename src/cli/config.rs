@@ -9,6 +9,7 @@
 //! keys of the file are the flags' names.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -160,7 +161,7 @@ impl From<ConfigError> for CliError {
 /// # Errors
 /// The first thing that is wrong.
 pub(crate) fn resolve(args: &ServeArgs) -> Result<Settings, ConfigError> {
-    resolve_with(args, &|name| std::env::var(name).ok())
+    resolve_with(args, &|name| std::env::var_os(name))
 }
 
 /// The names of all variables a server reads from its environment.
@@ -170,7 +171,7 @@ pub(crate) fn env_names() -> impl Iterator<Item = String> {
 
 pub(crate) fn resolve_with(
     args: &ServeArgs,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Settings, ConfigError> {
     let env = |name: &str| env(name).filter(|text| !text.is_empty());
     let file = args.config_file.clone().or_else(|| env(CONFIG_FILE_ENV).map(PathBuf::from));
@@ -178,7 +179,7 @@ pub(crate) fn resolve_with(
         Some(path) => file_layer(&path)?,
         None => Layer::new(),
     };
-    merged.extend(env_layer(&env));
+    merged.extend(env_layer(&env)?);
     merged.extend(flag_layer(args));
     let mut settings = Settings::default();
     for key in &KEYS {
@@ -230,13 +231,21 @@ fn flag_layer(args: &ServeArgs) -> Layer {
     .collect()
 }
 
-fn env_layer(env: &dyn Fn(&str) -> Option<String>) -> Layer {
-    let given = KEYS.iter().filter_map(|key| {
+fn env_layer(env: &dyn Fn(&str) -> Option<OsString>) -> Result<Layer, ConfigError> {
+    let mut layer = Layer::new();
+    for key in &KEYS {
         let origin = env_name(key.name);
-        let text = env(&origin)?;
-        (!is_service_link(&text)).then_some((key.name, Given { text, origin }))
-    });
-    given.collect()
+        match env(&origin).map(OsString::into_string) {
+            None => {}
+            Some(Ok(text)) if is_service_link(&text) => {}
+            Some(Ok(text)) => drop(layer.insert(key.name, Given { text, origin })),
+            Some(Err(bytes)) => {
+                let problem = format!("{bytes:?} is not UTF-8");
+                return Err(ConfigError::BadValue { origin, problem });
+            }
+        }
+    }
+    Ok(layer)
 }
 
 /// Kubernetes puts `MOKV_RPC_PORT=tcp://10.0.0.1:8400` into the environment of every pod beside a
@@ -404,7 +413,7 @@ mod tests {
         let mut args = <Line as clap::Parser>::try_parse_from(words).expect(line).serve;
         args.config_file = Some(file.path().to_owned());
         let lookup = |name: &str| {
-            env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
         let shown = file.path().display().to_string();
         resolve_with(&args, &lookup).map_err(|error| error.to_string().replace(&shown, "x.yaml"))
@@ -564,6 +573,14 @@ mod tests {
         assert!(error.starts_with("x.yaml: ") && error.contains("line 2"), "{error}");
         let twice = settle("rpc-port: 1\nrpc-port: 2", &[], "").expect_err("said twice");
         assert!(twice.contains("duplicate") && twice.contains("rpc-port"), "{twice}");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_told_instead_of_passed_over() {
+        use std::os::unix::ffi::OsStringExt;
+        let lookup = |name: &str| (name == "MOKV_DATA_DIR").then(|| OsString::from_vec(vec![0xff]));
+        let error = resolve_with(&ServeArgs::default(), &lookup).expect_err("not UTF-8");
+        assert_eq!(error.to_string(), "MOKV_DATA_DIR: \"\\xFF\" is not UTF-8");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a command ends: an exit code for scripts and one line for people.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use mokv_client::Error as ClientError;
@@ -81,11 +81,17 @@ impl Exit {
             Ok(()) => Exit::Success,
             Err(error) if error.is_closed_pipe() => Exit::Success,
             Err(error) => {
-                eprintln!("mokv: {error}");
+                tell(&format!("mokv: {error}"));
                 Exit::from(&error)
             }
         }
     }
+}
+
+/// Writes a line to stderr. When nobody can read it, that is no reason to do anything else, and
+/// certainly not to panic as `eprintln!` does.
+pub(crate) fn tell(text: &str) {
+    let _unread = writeln!(io::stderr(), "{text}");
 }
 
 /// What to do where the client library, which does not know our commands, cannot say it.

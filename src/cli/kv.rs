@@ -6,7 +6,7 @@ use mokv_client::{Client, Item, MAX_VALUE_BYTES, Value};
 use serde::Serialize;
 
 use super::client::ClientArgs;
-use super::exit::CliError;
+use super::exit::{CliError, tell};
 use super::output::{Format, Printer, escape, json_value};
 
 /// The most rows a table may have: all of them are held in memory to align the columns.
@@ -187,7 +187,7 @@ async fn read(client: &Client, key: &str, stale: bool) -> Result<Value, CliError
 fn read_stdin() -> Result<Vec<u8>, CliError> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
-        eprintln!("mokv: reading the value from the terminal; Ctrl-D ends it");
+        tell("mokv: reading the value from the terminal; Ctrl-D ends it");
     }
     let mut value = Vec::new();
     stdin

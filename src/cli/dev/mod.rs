@@ -96,10 +96,7 @@ fn check(plans: &[NodePlan]) -> Result<(), CliError> {
         return Ok(());
     }
     let told: Vec<String> = told.into_iter().collect();
-    Err(CliError::Failed(format!(
-        "the cluster cannot start (is another one running?)\n{}",
-        told.join("\n")
-    )))
+    Err(CliError::Failed(format!("the cluster cannot start:\n{}", told.join("\n"))))
 }
 
 /// Runs the servers until a signal comes or the cluster fails to start, and then stops them.

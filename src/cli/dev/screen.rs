@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::plan::NodePlan;
+use crate::cli::exit::tell;
 
 /// How often a spinner turns.
 const SPIN: Duration = Duration::from_millis(100);
@@ -149,12 +150,7 @@ fn commands(plans: &[NodePlan]) -> String {
     )
 }
 
-/// Prints above the spinners. A terminal that is gone is no reason to stop a cluster.
+/// Prints above the spinners.
 fn say(lines: &MultiProgress, text: &str) {
-    lines.suspend(|| eprintln_quietly(text));
-}
-
-fn eprintln_quietly(text: &str) {
-    use std::io::Write;
-    let _nobody_reads = writeln!(io::stderr(), "{text}");
+    lines.suspend(|| tell(text));
 }
