@@ -181,6 +181,8 @@ impl fmt::Display for FileName {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -208,5 +210,16 @@ mod tests {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
         assert_eq!(FileName::parse("snapshot-0000000000000001.tmp"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_that_is_known_is_the_only_one_of_its_file(
+            name in "(identity|hard-state|(wal|spare|snapshot)-[0-9a-fA-F+]{0,17})(\\.[a-z]{0,8})?",
+        ) {
+            if let Some(file) = FileName::parse(&name) {
+                prop_assert_eq!(file.to_string(), name);
+            }
+        }
     }
 }

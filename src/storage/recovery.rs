@@ -1,7 +1,8 @@
 //! From the files of a data directory back to a running state, or to the reason why not.
 //!
-//! A directory without an `identity` file is empty: that file comes into being last, in one rename,
-//! when all others are durable. With it, everything it promises must be there.
+//! A directory without an `identity` file is that of a server that never started: the file comes into
+//! being last, in one rename, when all others are durable. If the others tell of a term or of more,
+//! it was lost. With it, everything it promises must be there.
 //!
 //! The log and the snapshot must fit each other. With `s` the index of the newest snapshot, and
 //! `base` the index before the log's first entry:
@@ -90,6 +91,17 @@ pub enum RecoveryError {
         /// The file.
         file: FileName,
     },
+    /// The log doesn't begin where the newest snapshot ends.
+    #[error(
+        "the log begins after entry {base} and the newest snapshot ends at {snapshot} (0: there is \
+         none): a segment or a snapshot is missing. {ADVICE}"
+    )]
+    Unjoined {
+        /// The index before the log's first entry.
+        base: Index,
+        /// The newest snapshot's index.
+        snapshot: Index,
+    },
     /// A file of another server's data directory, or of another cluster's.
     #[error("{file} belongs to another node or cluster; was the data directory mixed up? {ADVICE}")]
     Foreign {
@@ -158,10 +170,10 @@ pub(super) fn recover(
 ) -> Result<Option<Recovered>, RecoveryError> {
     let files = list(disk)?;
     if !files.contains(&FileName::Identity) {
-        return match files.iter().find(|file| holds_history(**file)) {
-            Some(_) => Err(RecoveryError::Missing { file: FileName::Identity }),
-            None => Ok(None),
-        };
+        if files.iter().any(|file| holds_history(*file)) || has_seen_a_term(disk) {
+            return Err(RecoveryError::Missing { file: FileName::Identity });
+        }
+        return Ok(None);
     }
     let (identity, identity_twin) =
         read_twin(disk, Identity::FILE, Identity::KIND, Identity::decode)?;
@@ -208,6 +220,13 @@ fn holds_history(file: FileName) -> bool {
             false
         }
     }
+}
+
+/// Whether a term was ever made durable, as it is before anything is acknowledged. A record that cannot
+/// be read is one whose first write never finished.
+fn has_seen_a_term(disk: &impl Disk) -> bool {
+    read_twin(disk, FileName::HardState, TwinKind::HardState, hard_state::decode)
+        .is_ok_and(|(hard_state, _)| hard_state != HardState::default())
 }
 
 fn read_twin<T>(
@@ -271,7 +290,7 @@ fn reconcile(
     let snapshot_index = snapshot.map_or(Index(0), |meta| meta.index);
     let base = base.unwrap_or_default();
     if base > snapshot_index {
-        return Err(RecoveryError::Missing { file: FileName::Snapshot(base) });
+        return Err(RecoveryError::Unjoined { base, snapshot: snapshot_index });
     }
     let covered = (snapshot_index.0 - base.0) as usize;
     // The entry at the snapshot's index; the log has no such entry when it begins right after it.

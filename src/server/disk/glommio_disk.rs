@@ -11,7 +11,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::open_file::{OpenFile, Transfer};
-use crate::storage::{BLOCK_BYTES, BlockWrite, DiskOp, FileName};
+use crate::storage::{BlockWrite, DiskOp, FileName};
 
 /// How many files are kept open; beyond it the coldest is closed and opened again when needed.
 const MAX_OPEN_FILES: usize = 32;
@@ -72,15 +72,19 @@ impl GlommioDisk {
         let transfer = match direct {
             Ok(()) => Transfer::Direct,
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                try_transfer(&probe, Transfer::Buffered).await.map_err(failed("write", &probe))?;
+                try_transfer(&probe, Transfer::Buffered).await.map_err(failed("create", &probe))?;
                 tracing::warn!(dir = %dir.display(), "no direct I/O here, going through the page cache");
                 Transfer::Buffered
             }
-            Err(error) => return Err(failed("write", &probe)(error)),
+            Err(error) => return Err(failed("create", &probe)(error)),
         };
         glommio::io::remove(&probe).await.map_err(|e| failed("remove", &probe)(e.into()))?;
+        Ok(GlommioDisk::with_transfer(dir, transfer))
+    }
+
+    pub(super) fn with_transfer(dir: &Path, transfer: Transfer) -> GlommioDisk {
         let (open, poison) = (RefCell::default(), RefCell::default());
-        Ok(GlommioDisk { dir: dir.to_owned(), transfer, open, poison })
+        GlommioDisk { dir: dir.to_owned(), transfer, open, poison }
     }
 
     /// Executes `ops` in order, each after the one before is done. Several lists may be under way at
@@ -209,8 +213,8 @@ impl GlommioDisk {
 async fn try_transfer(probe: &Path, transfer: Transfer) -> io::Result<()> {
     // The first direct file of an executor decides, by a trial read, whether it will poll this device
     // without ever sleeping. That read must fail, so the file is one that cannot be read.
-    let file = OpenFile::create_unreadable(probe, transfer).await?;
-    file.zero(BLOCK_BYTES as u64).await
+    // Nothing is written either: a server must come up on a full disk, or it could never free any.
+    OpenFile::create_unreadable(probe, transfer).await.map(drop)
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError + use<> {

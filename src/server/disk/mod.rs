@@ -3,7 +3,8 @@
 //! # How a write becomes durable
 //! By a direct write and then `fdatasync`. The other way, `O_DSYNC` on the file, was measured beside it
 //! through glommio on a small VM (2 vCPU, ext4 on virtio, Linux 6.18, overwriting zeroed blocks), while
-//! other programs kept both cores busy, as a server beside its clients has it. Ranges over 3 runs:
+//! other programs kept both cores busy, as a server beside its clients has it. Ranges over 4 to 5 rounds
+//! in turns:
 //!
 //! ```text
 //!                        median latency, us      CPU of the process, us a write
@@ -15,9 +16,9 @@
 //!  O_DSYNC               4008-7916  691-8605     2993-3920    1433-3660
 //! ```
 //!
-//! An `O_DSYNC` write is finished by a kernel worker bound to one core, which has to wait its turn
-//! there; the thread that runs an `fdatasync` goes where a core is free. On an idle machine the two are
-//! close, and `O_DSYNC` may take less CPU; a busy one is the case that matters.
+//! The likely reason is that an `O_DSYNC` write is finished by a kernel worker bound to one core, where
+//! it waits its turn, while the thread that runs an `fdatasync` goes where a core is free. An earlier
+//! trial on the same machine, idle, had `O_DSYNC` take 15 to 25 % less CPU; the busy case decides.
 //!
 //! glommio sends direct I/O to a polled ring when a trial read succeeds there, and since Linux 6 it
 //! succeeds on disks that have no polling queues: the executor then never sleeps while a write is under

@@ -5,6 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use glommio::LocalExecutorBuilder;
 
+use super::open_file::Transfer;
 use super::{DiskError, GlommioDisk, StdDisk};
 use crate::storage::{
     DiskOp, FileName, Identity, Recovered, SnapshotEncoder, SnapshotSource, Storage, read_snapshot,
@@ -34,8 +35,7 @@ async fn run(disk: &GlommioDisk, ops: Vec<DiskOp>) {
 }
 
 /// Fills a log over several segments, snapshots it, truncates it, and reads it all back.
-async fn live_and_restart(dir: &Path) {
-    let disk = GlommioDisk::open(dir).await.expect("a disk");
+async fn live_and_restart(disk: GlommioDisk, dir: &Path) {
     let identity = Identity { node: NodeId(7), cluster: None };
     let (mut storage, ops) = Storage::create(identity, SEGMENT_BYTES);
     run(&disk, ops).await;
@@ -85,13 +85,28 @@ async fn live_and_restart(dir: &Path) {
 #[test]
 fn what_was_written_is_read_back_after_a_restart() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    on_executor(move || async move { live_and_restart(dir.path()).await });
+    on_executor(move || async move {
+        let disk = GlommioDisk::open(dir.path()).await.expect("a disk");
+        live_and_restart(disk, dir.path()).await;
+    });
 }
 
 #[test]
 fn a_filesystem_in_memory_serves_as_well() {
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
-    on_executor(move || async move { live_and_restart(dir.path()).await });
+    on_executor(move || async move {
+        let disk = GlommioDisk::open(dir.path()).await.expect("a disk");
+        live_and_restart(disk, dir.path()).await;
+    });
+}
+
+#[test]
+fn a_filesystem_without_direct_io_serves_as_well() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    on_executor(move || async move {
+        let disk = GlommioDisk::with_transfer(dir.path(), Transfer::Buffered);
+        live_and_restart(disk, dir.path()).await;
+    });
 }
 
 #[test]

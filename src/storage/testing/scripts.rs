@@ -73,6 +73,8 @@ enum Command {
     },
     /// Changes one byte of a file.
     Damage { file: String, offset: usize },
+    /// Takes a file away.
+    Lose(String),
     /// Stops the server and recovers it.
     Restart,
     /// Lists the files.
@@ -83,6 +85,12 @@ impl Runner for Script {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
+        self.obey(command)
+    }
+}
+
+impl Script {
+    fn obey(&mut self, command: &Command) -> Result<String, Box<dyn Error>> {
         match command {
             Command::Start { blocks } => {
                 self.segment_bytes = blocks * 4096;
@@ -130,8 +138,13 @@ impl Runner for Script {
                 Ok(String::new())
             }
             Command::Damage { file, offset } => {
-                let found = self.disk.files().find(|found| short(*found) == *file);
-                self.disk.corrupt(found.ok_or("there is no such file")?, |b| b[*offset] ^= 1);
+                let file = self.file(file)?;
+                self.disk.corrupt(file, |bytes| bytes[*offset] ^= 1);
+                Ok(String::new())
+            }
+            Command::Lose(file) => {
+                let file = self.file(file)?;
+                self.disk.lose(file);
                 Ok(String::new())
             }
             Command::Restart => self.restart(),
@@ -143,6 +156,11 @@ impl Runner for Script {
 impl Script {
     fn storage(&mut self) -> Result<&mut Storage, Box<dyn Error>> {
         self.storage.as_mut().ok_or_else(|| "the server is down".into())
+    }
+
+    fn file(&self, name: &str) -> Result<FileName, Box<dyn Error>> {
+        let found = self.disk.files().find(|found| short(*found) == name);
+        found.ok_or_else(|| "there is no such file".into())
     }
 
     fn snapshot(

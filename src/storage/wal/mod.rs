@@ -48,7 +48,7 @@ pub use self::segment::SegmentId;
 /// The usual length of a segment.
 pub const SEGMENT_BYTES: u64 = 32 << 20;
 
-/// The longest segment that is read; recovery holds one in memory.
+/// The longest segment that is read: it bounds what recovery allocates at once.
 const MAX_SEGMENT_BYTES: u64 = 256 << 20;
 
 /// How many spares are kept; beyond it, a retired segment is removed.
