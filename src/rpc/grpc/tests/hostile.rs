@@ -8,11 +8,17 @@ use tokio::net::TcpStream;
 use super::super::Limits;
 use super::client::Client;
 use super::{with_limits, with_server};
+use crate::prng::Prng;
 
-/// Sends bytes and waits until the server closes the connection.
-async fn send_and_see_it_close(addr: SocketAddr, bytes: &[u8]) {
+async fn connect_and_send(addr: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(addr).await.unwrap();
-    socket.write_all(bytes).await.unwrap();
+    // It may fail where the server has closed the connection already, which is seen next.
+    let _ = socket.write_all(bytes).await;
+    socket
+}
+
+/// Waits until the server closes the connection.
+async fn see_it_close(mut socket: TcpStream) {
     let mut answer = Vec::new();
     // A reset is as good an end as any.
     let _ = socket.read_to_end(&mut answer).await;
@@ -33,9 +39,37 @@ fn garbage_ends_its_connection_and_no_other() {
             &[0; 100],
             &after_the_preface,
         ] {
-            send_and_see_it_close(addr, &bytes.repeat(3)).await;
+            see_it_close(connect_and_send(addr, &bytes.repeat(3)).await).await;
             assert_eq!(client.get("key").await.grpc_status(), 0);
         }
+    });
+}
+
+/// Frames with right lengths and anything in them, on the first few streams.
+fn random_frames(prng: &mut Prng) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for _ in 0..prng.below(20) {
+        let length = prng.below(40) as u8;
+        let (kind, flags, stream) =
+            (prng.below(11) as u8, prng.below(64) as u8, prng.below(6) as u8);
+        bytes.extend([0, 0, length, kind, flags, 0, 0, 0, stream]);
+        bytes.extend((0..length).map(|_| prng.below(256) as u8));
+    }
+    bytes
+}
+
+#[test]
+fn random_frames_harm_nobody_but_who_sends_them() {
+    with_server(|addr| async move {
+        let client = Client::connect(addr).await;
+        let mut prng = Prng::new(1);
+        for _ in 0..300 {
+            let mut socket = connect_and_send(addr, &random_frames(&mut prng)).await;
+            // Frames that happen to be right leave the connection open until its client leaves.
+            let _ = socket.shutdown().await;
+            see_it_close(socket).await;
+        }
+        assert_eq!(client.set("key", "value").await.grpc_status(), 0);
     });
 }
 
@@ -56,7 +90,7 @@ fn connections_over_the_limit_are_closed_until_another_one_ends() {
     with_limits(limits, |addr| async move {
         let first = Client::connect(addr).await;
         first.set("key", "value").await;
-        send_and_see_it_close(addr, b"").await;
+        see_it_close(connect_and_send(addr, b"").await).await;
         assert_eq!(first.get("key").await.grpc_status(), 0);
         drop(first);
         // The server sees the first one leave in its own time.
