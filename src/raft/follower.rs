@@ -42,10 +42,8 @@ impl Raft {
 
     pub(super) fn on_commit(&mut self, from: NodeId, commit: Index) {
         self.follow(from);
-        if !self.is_installing() {
-            // The leader bounds it by what this server has acknowledged as durable.
-            self.log.commit_to(commit);
-        }
+        // The leader bounds it by what this server has acknowledged as durable.
+        self.log.commit_to(commit);
     }
 
     /// Whether this server knows a leader and is not it.

@@ -29,8 +29,8 @@ pub(super) struct Incoming {
     meta: SnapshotMeta,
     /// The bytes before this offset were given to the disk.
     next_offset: u64,
-    /// All bytes have come, and the driver is about to replace the state by them. Until it has, the
-    /// log stands still: nothing is appended or committed.
+    /// All bytes have come, and the driver is about to replace the state by them. Until it has,
+    /// nothing is appended to the log, which is about to restart, and nothing given out to be applied.
     is_complete: bool,
 }
 

@@ -260,3 +260,147 @@ fn meta(input: &mut Bytes) -> Result<SnapshotMeta, WireError> {
     let configuration = Configuration::decode(input.split_to(len))?;
     Ok(SnapshotMeta { index, term, revision, configuration })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{Member, NodeId};
+
+    fn any_term() -> impl Strategy<Value = Term> {
+        any::<u64>().prop_map(Term)
+    }
+
+    fn any_index() -> impl Strategy<Value = Index> {
+        any::<u64>().prop_map(Index)
+    }
+
+    fn any_position() -> impl Strategy<Value = Position> {
+        (any_index(), any_term()).prop_map(|(index, term)| Position { index, term })
+    }
+
+    fn configuration_of(id: u64) -> Configuration {
+        let label = || format!("node-{id}:1");
+        let member = Member { name: label(), peer_addr: label(), rpc_addr: label() };
+        Configuration::of_one(NodeId(id), member)
+    }
+
+    /// Entries of rising index and never falling terms, with the position before them.
+    fn any_append() -> impl Strategy<Value = Message> {
+        (0u64..1000, 0u64..100, any_index(), vec((0u64..3, 0u8..3), 0..6)).prop_map(
+            |(index, term, commit, steps)| {
+                let prev = Position { index: Index(index), term: Term(term) };
+                let mut last = prev;
+                let mut entries = Vec::new();
+                for (step, kind) in steps {
+                    last = Position { index: last.index.next(), term: Term(last.term.0 + step) };
+                    entries.push(match kind {
+                        0 => Entry::noop(last.index, last.term),
+                        _ => configuration_of(step + 1).to_entry().seal(last.index, last.term),
+                    });
+                }
+                Message::Append { term: last.term, prev, commit, entries }
+            },
+        )
+    }
+
+    fn any_chunk() -> impl Strategy<Value = Message> {
+        let data = vec(any::<u8>(), 0..64).prop_map(Bytes::from);
+        (any_term(), any_position(), any::<u64>(), any::<u64>(), data, any::<bool>()).prop_map(
+            |(term, at, revision, offset, data, last)| {
+                let meta = Box::new(SnapshotMeta {
+                    index: at.index,
+                    term: at.term,
+                    revision: Revision(revision),
+                    configuration: configuration_of(revision.max(1)),
+                });
+                Message::SnapshotChunk { term, meta, offset, data, last }
+            },
+        )
+    }
+
+    fn any_small() -> impl Strategy<Value = Message> {
+        let parts = (any_term(), any_position(), any_index(), any::<u64>(), any::<bool>());
+        (0..14, parts).prop_map(|(kind, (term, position, index, number, is_set))| match kind {
+            0 => Message::PreVote { term, last: position },
+            1 => Message::PreVoteReply { term, granted: is_set },
+            2 => Message::Vote { term, last: position, transfer: is_set },
+            3 => Message::VoteReply { term, granted: is_set },
+            4 => Message::Appended { term, match_index: index },
+            5 => Message::Rejected { term, prev_index: index, hint: position },
+            6 => Message::Heartbeat { term, commit: index, round: number },
+            7 => Message::HeartbeatReply { term, round: number },
+            8 => Message::Commit { term, commit: index },
+            9 => Message::ReadIndex { term, batch: number },
+            10 => Message::ReadIndexReply { term, batch: number, index },
+            11 => Message::TimeoutNow { term },
+            12 => Message::SnapshotAck { term, index, offset: number },
+            _ => Message::NewerTerm { term },
+        })
+    }
+
+    fn encoded(message: &Message) -> Bytes {
+        let mut out = BytesMut::new();
+        encode(message, &mut out);
+        out.freeze()
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_reads_back_as_it_was_written(
+            message in prop_oneof![any_small(), any_append(), any_chunk()]
+        ) {
+            prop_assert_eq!(decode(encoded(&message)), Ok(message));
+        }
+
+        #[test]
+        fn a_message_cut_short_is_an_error_or_says_less(
+            message in prop_oneof![any_small(), any_append(), any_chunk()],
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let whole = encoded(&message);
+            let shorter = whole.slice(..cut.index(whole.len()));
+            prop_assert_ne!(decode(shorter), Ok(message));
+        }
+
+        #[test]
+        fn a_damaged_message_never_panics(
+            message in prop_oneof![any_small(), any_append(), any_chunk()],
+            at in any::<prop::sample::Index>(),
+            flip in 1u8..,
+        ) {
+            let mut damaged = encoded(&message).to_vec();
+            let at = at.index(damaged.len());
+            damaged[at] ^= flip;
+            prop_assert_ne!(decode(Bytes::from(damaged)), Ok(message));
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in vec(any::<u8>(), 0..256)) {
+            let _ = decode(Bytes::from(bytes));
+        }
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_each_other_are_refused() {
+        let prev = Position { index: Index(4), term: Term(2) };
+        let append = |entries| Message::Append { term: Term(3), prev, commit: Index(0), entries };
+        let gap = append(vec![Entry::noop(Index(6), Term(3))]);
+        assert_eq!(decode(encoded(&gap)), Err(WireError::Order(Index(6))));
+        let falling = append(vec![Entry::noop(Index(5), Term(1))]);
+        assert_eq!(decode(encoded(&falling)), Err(WireError::Order(Index(5))));
+        let future = append(vec![Entry::noop(Index(5), Term(4))]);
+        assert_eq!(decode(encoded(&future)), Err(WireError::Order(Index(5))));
+    }
+
+    #[test]
+    fn a_part_of_a_snapshot_over_the_limit_is_refused() {
+        let data = Bytes::from(vec![0; MAX_SNAPSHOT_CHUNK_BYTES + 1]);
+        let meta = Box::default();
+        let chunk = Message::SnapshotChunk { term: Term(1), meta, offset: 0, data, last: false };
+        let refused = Err(WireError::Chunk(MAX_SNAPSHOT_CHUNK_BYTES + 1));
+        assert_eq!(decode(encoded(&chunk)), refused);
+    }
+}

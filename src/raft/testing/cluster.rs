@@ -51,8 +51,10 @@ pub(super) struct Server {
     pub(super) state: State,
     /// Readys on their way to the disk.
     pub(super) writing: VecDeque<Ready>,
-    /// Whether Readys stay on their way until told otherwise.
-    pub(super) is_disk_held: bool,
+    /// A snapshot that is on the disk and still to be loaded.
+    installing: Option<(SnapshotMeta, bytes::Bytes)>,
+    /// Whether Readys stay on their way, and snapshots unloaded, until told otherwise.
+    is_disk_held: bool,
     /// Whether the next received snapshot fails its checks.
     pub(super) is_snapshot_damaged: bool,
     /// The reads that wait for an answer.
@@ -104,6 +106,7 @@ impl Cluster {
             disk,
             state: State::default(),
             writing: VecDeque::new(),
+            installing: None,
             is_disk_held: false,
             is_snapshot_damaged: false,
             reads: BTreeSet::new(),
@@ -130,6 +133,7 @@ impl Cluster {
     pub(super) fn crash(&mut self, id: NodeId, kept: usize, torn: usize) {
         let server = self.servers.get_mut(&id).expect("a known server");
         server.raft = None;
+        server.installing = None;
         for context in std::mem::take(&mut server.reads) {
             self.invariants.forgets(context);
         }
@@ -207,8 +211,25 @@ impl Cluster {
         self.pump(id);
     }
 
-    /// Finishes the first `count` unfinished writes of a server.
+    /// Keeps a server's writes on their way.
+    pub(super) fn hold_disk(&mut self, id: NodeId) {
+        self.servers.get_mut(&id).expect("a known server").is_disk_held = true;
+    }
+
+    /// Finishes all writes of a server, now and from now on.
+    pub(super) fn release_disk(&mut self, id: NodeId) {
+        self.servers.get_mut(&id).expect("a known server").is_disk_held = false;
+        self.persist(id, usize::MAX);
+    }
+
+    pub(super) fn held_disks(&self) -> impl Iterator<Item = NodeId> {
+        self.servers.iter().filter(|(_, server)| server.is_disk_held).map(|(&id, _)| id)
+    }
+
+    /// Finishes the first `count` unfinished writes of a server, and loads a snapshot that was
+    /// received before them.
     pub(super) fn persist(&mut self, id: NodeId, count: usize) {
+        self.install(id);
         for _ in 0..count {
             let Some(server) = self.servers.get_mut(&id) else { break };
             let Some(ready) = server.writing.pop_front() else { break };
@@ -230,19 +251,31 @@ impl Cluster {
         let raft = server.raft.as_mut().expect("a running server");
         raft.persisted(ready.number, now_ms);
         for write in &ready.snapshot_writes {
-            let Some(file) = server.disk.store_chunk(write) else { continue };
-            let index = write.meta.index;
-            if std::mem::take(&mut server.is_snapshot_damaged) {
-                let _ = writeln!(self.trace, "{} finds snapshot {index} damaged", id.0);
-                raft.snapshot_rejected(now_ms);
-                continue;
+            if let Some(file) = server.disk.store_chunk(write) {
+                server.installing = Some((write.meta.clone(), file));
             }
-            let _ = writeln!(self.trace, "{} installs snapshot {index}", id.0);
-            server.disk.store_snapshot(write.meta.clone(), file, Index(u64::MAX));
-            server.state = State::load(&server.disk);
-            self.invariants.installs(&server.state);
-            raft.snapshot_installed(write.meta.clone(), now_ms);
         }
+        if !server.is_disk_held {
+            self.install(id);
+        }
+    }
+
+    /// Loads a received snapshot, if there is one and it is not damaged.
+    fn install(&mut self, id: NodeId) {
+        let now_ms = self.now_ms;
+        let server = self.servers.get_mut(&id).expect("a known server");
+        let Some(raft) = server.raft.as_mut() else { return };
+        let Some((meta, file)) = server.installing.take() else { return };
+        if std::mem::take(&mut server.is_snapshot_damaged) {
+            let _ = writeln!(self.trace, "{} finds snapshot {} damaged", id.0, meta.index);
+            raft.snapshot_rejected(now_ms);
+            return;
+        }
+        let _ = writeln!(self.trace, "{} installs snapshot {}", id.0, meta.index);
+        server.disk.store_snapshot(meta.clone(), file, Index(u64::MAX));
+        server.state = State::load(&server.disk);
+        self.invariants.installs(&server.state);
+        raft.snapshot_installed(meta, now_ms);
     }
 
     /// Does what a server wants done until it wants nothing.

@@ -3,5 +3,6 @@
 mod cluster;
 mod disk;
 mod invariants;
+mod limits;
 mod random;
 mod script;

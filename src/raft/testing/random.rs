@@ -34,6 +34,9 @@ fn random_histories_are_safe_and_recover() {
 struct History {
     prng: Prng,
     cluster: Cluster,
+    /// How many of a hundred actions are disturbances: some histories are calm and get far.
+    trouble_percent: u64,
+    /// The number of the latest read.
     contexts: u64,
 }
 
@@ -56,7 +59,7 @@ impl History {
             };
             cluster.add(NodeId(id), initial, &[], 0);
         }
-        History { prng, cluster, contexts: 0 }
+        History { trouble_percent: prng.below(15), prng, cluster, contexts: 0 }
     }
 
     fn run(mut self) {
@@ -68,43 +71,57 @@ impl History {
     }
 
     fn act(&mut self) {
+        if self.prng.below(100) < self.trouble_percent {
+            self.disturb();
+        } else {
+            self.work();
+        }
+    }
+
+    /// What goes on in every cluster.
+    fn work(&mut self) {
         let id = NodeId(1 + self.prng.below(SERVERS));
-        match self.prng.below(1000) {
-            0..550 => {
+        match self.prng.below(100) {
+            0..60 => {
                 for _ in 0..self.prng.below(10) {
                     self.deliver();
                 }
             }
-            550..650 => self.pass_time(),
-            650..760 => {
+            60..70 => self.pass_time(),
+            70..81 => {
                 let bytes = self.prng.below(60) as usize;
                 self.cluster.with(self.leader_or(id), |raft, _| raft.propose(batch(bytes)));
             }
-            760..840 => self.read(id),
-            840..900 => {
+            81..89 => self.read(id),
+            89..96 => {
                 let count = 1 + self.prng.below(3) as usize;
                 self.cluster.persist(id, count);
             }
-            900..920 => self.toggle_disk(id),
-            920..935 => self.crash_or_start(id),
-            935..945 => self.toggle_partition(id),
-            945..960 => self.change_members(id),
-            960..980 => {
+            96..98 => self.change_members(id),
+            _ => {
                 let kept = self.prng.below(4);
                 self.cluster.compact(id, kept);
             }
-            980..985 => {
-                let to = NodeId(1 + self.prng.below(SERVERS));
-                self.cluster.with(self.leader_or(id), |raft, _| raft.peer_unreachable(to));
+        }
+    }
+
+    /// What goes wrong.
+    fn disturb(&mut self) {
+        let id = NodeId(1 + self.prng.below(SERVERS));
+        let leader = self.leader_or(id);
+        match self.prng.below(10) {
+            0..2 => self.toggle_disk(id),
+            2..4 => self.crash_or_start(id),
+            4..6 => self.toggle_partition(id),
+            6 => {
+                self.cluster.with(leader, |raft, _| raft.peer_unreachable(id));
             }
-            985..990 => {
-                let leader = self.leader_or(id);
+            7 => {
                 self.cluster.with(leader, |raft, now_ms| raft.transfer_leadership(None, now_ms));
             }
-            990..995 => {
-                if let Some(server) = self.cluster.servers.get_mut(&id) {
-                    server.is_snapshot_damaged = true;
-                }
+            8 => {
+                let server = self.cluster.servers.get_mut(&id).expect("a known server");
+                server.is_snapshot_damaged = true;
             }
             _ => self.cluster.network.clear(),
         }
@@ -145,11 +162,13 @@ impl History {
         self.cluster.read(id, self.contexts);
     }
 
+    /// Holds a disk, up to two at once; then releases them.
     fn toggle_disk(&mut self, id: NodeId) {
-        let server = self.cluster.servers.get_mut(&id).expect("a known server");
-        server.is_disk_held = !server.is_disk_held;
-        if !server.is_disk_held {
-            self.cluster.persist(id, usize::MAX);
+        let held: Vec<NodeId> = self.cluster.held_disks().collect();
+        if held.len() < 2 {
+            self.cluster.hold_disk(id);
+        } else {
+            held.into_iter().for_each(|id| self.cluster.release_disk(id));
         }
     }
 
@@ -200,12 +219,11 @@ impl History {
         self.cluster.isolated.clear();
         for id in 1..=SERVERS {
             let server = self.cluster.servers.get_mut(&NodeId(id)).expect("a known server");
-            server.is_disk_held = false;
             server.is_snapshot_damaged = false;
             if server.raft.is_none() {
                 self.cluster.start(NodeId(id));
             }
-            self.cluster.persist(NodeId(id), usize::MAX);
+            self.cluster.release_disk(NodeId(id));
         }
         let mut proposed = None;
         for _ in 0..RECOVERY_ROUNDS {

@@ -313,14 +313,9 @@ impl Script {
     fn disturb(&mut self, command: &Command) {
         let cluster = &mut self.cluster;
         match command {
-            Command::HoldDisk(id) => {
-                cluster.servers.get_mut(&NodeId(*id)).expect("a known server").is_disk_held = true;
-            }
-            Command::Persist { id, count } => {
-                let server = cluster.servers.get_mut(&NodeId(*id)).expect("a known server");
-                server.is_disk_held = count.is_some();
-                cluster.persist(NodeId(*id), count.unwrap_or(usize::MAX));
-            }
+            Command::HoldDisk(id) => cluster.hold_disk(NodeId(*id)),
+            Command::Persist { id, count: Some(count) } => cluster.persist(NodeId(*id), *count),
+            Command::Persist { id, count: None } => cluster.release_disk(NodeId(*id)),
             Command::Compact { id, kept } => cluster.compact(NodeId(*id), *kept),
             Command::DeleteOldSnapshots(id) => {
                 let server = cluster.servers.get_mut(&NodeId(*id)).expect("a known server");
