@@ -16,8 +16,8 @@ use crate::types::{ClusterId, Entry, HardState, Index, SnapshotMeta};
 /// How many snapshots are kept: a transfer to a slow server may still be reading the older one.
 const SNAPSHOTS_KEPT: usize = 2;
 
-/// Turns events into [`DiskOp`]s, and keeps what is needed to do so. It never waits and never fails;
-/// see the module's description for the order in which its ops run.
+/// Turns events into [`DiskOp`]s, and keeps what is needed to do so. It never waits and never
+/// fails; see the module's description for the order in which its ops run.
 #[derive(Debug)]
 pub struct Storage {
     identity: Identity,
@@ -30,8 +30,8 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// The storage of a new server in an empty directory. Once the ops are done, and not before, the
-    /// directory belongs to `identity`; a crash before that leaves it empty.
+    /// The storage of a new server in an empty directory. Once the ops are done, and not before,
+    /// the directory belongs to `identity`; a crash before that leaves it empty.
     #[must_use]
     pub fn create(identity: Identity, segment_bytes: u64) -> (Storage, Vec<DiskOp>) {
         let mut ops = Vec::new();
@@ -125,8 +125,8 @@ impl Storage {
         ops
     }
 
-    /// Makes a spare segment ahead of need, in a lane of its own: `None` when none is needed now, or
-    /// one is on its way. An append that comes before it is done makes its own.
+    /// Makes a spare segment ahead of need, in a lane of its own: `None` when none is needed now,
+    /// or one is on its way. An append that comes before it is done makes its own.
     #[must_use]
     pub fn prepare_spare(&mut self) -> Option<Vec<DiskOp>> {
         self.wal.prepare_spare()

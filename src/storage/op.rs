@@ -45,8 +45,8 @@ pub enum SnapshotSource {
 /// be lost in a crash, in any combination, down to single sectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOp {
-    /// Makes `file` exist with `len_bytes` zero bytes, written and not merely reserved; what it held
-    /// before is gone.
+    /// Makes `file` exist with `len_bytes` zero bytes, written and not merely reserved; what it
+    /// held before is gone.
     Create {
         /// The file.
         file: FileName,

@@ -1,15 +1,15 @@
 //! From the files of a data directory back to a running state, or to the reason why not.
 //!
-//! A directory without an `identity` file is that of a server that never started: the file comes into
-//! being last, in one rename, when all others are durable. If the others tell of a term or of more,
-//! it was lost. With it, everything it promises must be there.
+//! A directory without an `identity` file is that of a server that never started: the file comes
+//! into being last, in one rename, when all others are durable. If the others tell of a term or of
+//! more, it was lost. With it, everything it promises must be there.
 //!
 //! The log and the snapshot must fit each other. With `s` the index of the newest snapshot, and
 //! `base` the index before the log's first entry:
 //!
 //! ```text
 //!  base > s                            entries between them are missing: an error
-//!  last < s                            an installed snapshot is ahead of the old log: start after s
+//!  last < s                            an installed snapshot is ahead of the log: start after s
 //!  base <= s <= last, entry s differs  the old log is of another history: start after s
 //!  base <= s <= last, entry s agrees   the log goes on where the snapshot ends
 //! ```
@@ -57,7 +57,8 @@ pub struct RecoveryReport {
     pub torn_block: Option<(FileName, u64)>,
     /// Entries of the log that a snapshot of another history replaced.
     pub discarded_entries: usize,
-    /// Whether the two copies of term and vote differed, as a crash between their writes leaves them.
+    /// Whether the two copies of term and vote differed, as a crash between their writes leaves
+    /// them.
     pub hard_state_repaired: bool,
 }
 
@@ -222,8 +223,8 @@ fn holds_history(file: FileName) -> bool {
     }
 }
 
-/// Whether a term was ever made durable, as it is before anything is acknowledged. A record that cannot
-/// be read is one whose first write never finished.
+/// Whether a term was ever made durable, as it is before anything is acknowledged. A record that
+/// cannot be read is one whose first write never finished.
 fn has_seen_a_term(disk: &impl Disk) -> bool {
     read_twin(disk, FileName::HardState, TwinKind::HardState, hard_state::decode)
         .is_ok_and(|(hard_state, _)| hard_state != HardState::default())

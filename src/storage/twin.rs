@@ -1,4 +1,5 @@
-//! A small record that is kept twice in one file, so that neither a crash nor a bad sector loses it.
+//! A small record that is kept twice in one file, so that neither a crash nor a bad sector loses
+//! it.
 //!
 //! ```text
 //!  0                             4096                            8192
@@ -15,8 +16,8 @@
 //! ```
 //!
 //! The checksum covers bytes 4 to the payload's end. An update writes copy 0, waits until it is
-//! durable, then writes copy 1, and only then counts as made. With `n` the last update that was made
-//! and `n + 1` one that was under way, a crash leaves:
+//! durable, then writes copy 1, and only then counts as made. With `n` the last update that was
+//! made and `n + 1` one that was under way, a crash leaves:
 //!
 //! | crash                    | copy 0          | copy 1          | read back |
 //! |--------------------------|-----------------|-----------------|-----------|
@@ -25,8 +26,9 @@
 //! | after copy 1 is durable  | n+1             | n+1             | n+1       |
 //!
 //! So what was made is never lost, and a rotten copy never brings an older value back, because once
-//! an update has been made both copies hold it. What was under way may or may not survive; whichever
-//! is read back, the repair makes it durable in both copies before anything is decided on it.
+//! an update has been made both copies hold it. What was under way may or may not survive;
+//! whichever is read back, the repair makes it durable in both copies before anything is decided on
+//! it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -73,7 +73,7 @@ impl GlommioDisk {
             Ok(()) => Transfer::Direct,
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 try_transfer(&probe, Transfer::Buffered).await.map_err(failed("create", &probe))?;
-                tracing::warn!(dir = %dir.display(), "no direct I/O here, going through the page cache");
+                tracing::warn!(dir = %dir.display(), "no direct I/O here: using the page cache");
                 Transfer::Buffered
             }
             Err(error) => return Err(failed("create", &probe)(error)),
@@ -87,8 +87,8 @@ impl GlommioDisk {
         GlommioDisk { dir: dir.to_owned(), transfer, open, poison }
     }
 
-    /// Executes `ops` in order, each after the one before is done. Several lists may be under way at
-    /// once, as the storage room's lanes allow.
+    /// Executes `ops` in order, each after the one before is done. Several lists may be under way
+    /// at once, as the storage room's lanes allow.
     ///
     /// Once begun, it must run to its end: dropped half-way, it may leave a write in flight.
     ///
@@ -211,8 +211,8 @@ impl GlommioDisk {
 }
 
 async fn try_transfer(probe: &Path, transfer: Transfer) -> io::Result<()> {
-    // The first direct file of an executor decides, by a trial read, whether it will poll this device
-    // without ever sleeping. That read must fail, so the file is one that cannot be read.
+    // The first direct file of an executor decides, by a trial read, whether it will poll this
+    // device without ever sleeping. That read must fail, so the file is one that cannot be read.
     // Nothing is written either: a server must come up on a full disk, or it could never free any.
     OpenFile::create_unreadable(probe, transfer).await.map(drop)
 }

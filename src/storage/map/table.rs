@@ -19,8 +19,9 @@ pub struct Item<'a> {
     pub revision: Revision,
 }
 
-/// A number that two maps share when they hold the same items, and else almost surely don't: the sum,
-/// in any order, of a 64-bit hash of each item. It is the same in every version and on every server.
+/// A number that two maps share when they hold the same items, and else almost surely don't: the
+/// sum, in any order, of a 64-bit hash of each item. It is the same in every version and on every
+/// server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateHash(pub u64);
 
@@ -53,8 +54,8 @@ impl Item<'_> {
     }
 
     fn state_hash(&self) -> StateHash {
-        // The key's length tells apart items whose key and value join to the same bytes; mixing keeps
-        // the hashes of similar items from cancelling out in a sum.
+        // The key's length tells apart items whose key and value join to the same bytes; mixing
+        // keeps the hashes of similar items from cancelling out in a sum.
         let mut crc = crc32fast::Hasher::new();
         crc.update(&(self.key.len() as u32).to_le_bytes());
         crc.update(self.key);

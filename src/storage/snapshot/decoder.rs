@@ -13,7 +13,8 @@ use crate::types::{
 /// How much of a file is read at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Reads a snapshot that comes in pieces of any size. After each piece, take parts until there is none.
+/// Reads a snapshot that comes in pieces of any size. After each piece, take parts until there is
+/// none.
 ///
 /// An item is given out as soon as its frame is verified, before the footer vouches for the whole:
 /// build a new map of them, and put it in the old one's place only after

@@ -6,8 +6,8 @@ use super::frame::{FULL_PAYLOAD_BYTES, FrameKind, FrameWriter};
 use super::{ITEM_HEADER_BYTES, VERSION};
 use crate::types::{ClusterId, MAX_KEY_BYTES, MAX_VALUE_BYTES, Revision, SnapshotMeta};
 
-/// Makes the bytes of a snapshot, a frame at a time. All pieces together, in the order in which they
-/// came out, are the file; each has whole blocks.
+/// Makes the bytes of a snapshot, a frame at a time. All pieces together, in the order in which
+/// they came out, are the file; each has whole blocks.
 #[derive(Debug)]
 pub struct SnapshotEncoder {
     frames: FrameWriter,

@@ -51,7 +51,8 @@ pub(super) struct FrameWriter {
 /// Reads frames one after another out of bytes that come in pieces.
 #[derive(Debug)]
 pub(super) struct FrameReader {
-    /// Less than one frame whenever [`next_frame`](FrameReader::next_frame) said that there is none.
+    /// Less than one frame whenever [`next_frame`](FrameReader::next_frame) said that there is
+    /// none.
     buffer: BytesMut,
     number: u32,
     chain: u32,

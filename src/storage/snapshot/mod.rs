@@ -1,7 +1,7 @@
 //! The map at one index, as a file: written once, verified as it is read, sent to peers as it lies.
 //!
-//! A snapshot is a row of frames, each filled with zeros up to whole blocks of 4 KiB: one header, any
-//! number of frames of items, and one footer.
+//! A snapshot is a row of frames, each filled with zeros up to whole blocks of 4 KiB: one header,
+//! any number of frames of items, and one footer.
 //!
 //! ```text
 //!  0        4       8      12       16       20      24
@@ -25,9 +25,9 @@
 //! ```
 //!
 //! `number` counts the frames from 0. `crc32` covers a frame from byte 4 to its payload's end and
-//! begins with the checksum of the frame before (the first one with 0). So each frame vouches for all
-//! before it, and a frame of another snapshot, a lost one or one out of order is noticed; the footer
-//! vouches for the whole.
+//! begins with the checksum of the frame before (the first one with 0). So each frame vouches for
+//! all before it, and a frame of another snapshot, a lost one or one out of order is noticed; the
+//! footer vouches for the whole.
 //!
 //! Encoder and decoder hold one frame at a time, whatever the size of the map.
 
@@ -217,13 +217,14 @@ mod tests {
         assert!(matches!(decode(&mixed, 1 << 16), Err(SnapshotError::Frame { .. })));
     }
 
+    fn some_bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), len)
+    }
+
     proptest! {
         #[test]
         fn reads_back_whole_in_pieces_of_any_size(
-            items in proptest::collection::vec(
-                (proptest::collection::vec(any::<u8>(), 1..20), proptest::collection::vec(any::<u8>(), 0..50), any::<u64>()),
-                0..30,
-            ),
+            items in proptest::collection::vec((some_bytes(1..20), some_bytes(0..50), any::<u64>()), 0..30),
             piece_bytes in 1usize..9000,
         ) {
             let (summary, read) = decode(&encode(&items), piece_bytes).expect("a sound snapshot");
@@ -247,15 +248,15 @@ mod tests {
 
         #[test]
         fn garbage_with_a_right_checksum_never_panics(
-            kind in 0u32..5, count in 0u32..4, payload in proptest::collection::vec(any::<u8>(), 0..80),
+            kind in 0u32..5, count in 0u32..4, payload in some_bytes(0..80),
         ) {
             let mut writer = frame::FrameWriter::new();
             let header = encode(&Items::new());
             let mut file = Vec::new();
             if kind != frame::FrameKind::Header as u32 {
                 // The frame comes second, so that items and footers are where they belong.
-                let first = &header[24..24 + u32::from_le_bytes(header[16..20].try_into().expect("four")) as usize];
-                file.extend(writer.write_raw(1, 0, first));
+                let length = u32::from_le_bytes(*header[16..].first_chunk().expect("a frame"));
+                file.extend(writer.write_raw(1, 0, &header[24..24 + length as usize]));
             }
             file.extend(writer.write_raw(kind, count, &payload));
             let _ = decode(&file, 4096);

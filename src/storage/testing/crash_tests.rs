@@ -1,5 +1,5 @@
-//! The promise of the room, tried at every step: what was acknowledged is read back after any crash,
-//! and what was superseded is not.
+//! The promise of the room, tried at every step: what was acknowledged is read back after any
+//! crash, and what was superseded is not.
 
 use super::model::Model;
 use super::server::{Event, Server, Wreck, live_through};

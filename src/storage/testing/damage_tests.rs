@@ -1,5 +1,5 @@
-//! Damage is never taken for a crash: not one bad sector, lost write or missing file makes a log shorter
-//! without an error, but for the two cases that nothing can tell.
+//! Damage is never taken for a crash: not one bad sector, lost write or missing file makes a log
+//! shorter without an error, but for the two cases that nothing can tell.
 
 use super::SEGMENT_BYTES;
 use super::crash_disk::CrashDisk;

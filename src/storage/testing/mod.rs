@@ -2,8 +2,8 @@
 //!
 //! A [`Server`](server::Server) lives through [`Event`](server::Event)s on a
 //! [`CrashDisk`](crash_disk::CrashDisk). Beside it stands a [`Model`](model::Model) of what must be
-//! found again: while the ops of an event run, a crash may leave the state before it or one of those
-//! that it passes through.
+//! found again: while the ops of an event run, a crash may leave the state before it or one of
+//! those that it passes through.
 
 mod crash_disk;
 mod crash_tests;

@@ -1,7 +1,8 @@
-//! The commands of the golden scripts. Each script tells one behaviour of a server's data directory.
+//! The commands of the golden scripts. Each script tells one behaviour of a server's data
+//! directory.
 //!
-//! A command shows the ops that it asks of the disk, one a line. `crash` makes the next command's ops
-//! stop on the way, and `restart` shows what recovery finds and repairs.
+//! A command shows the ops that it asks of the disk, one a line. `crash` makes the next command's
+//! ops stop on the way, and `restart` shows what recovery finds and repairs.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -43,7 +44,8 @@ struct Crash {
 /// What a script can do. Sizes are those of values, in bytes, separated by commas.
 #[derive(goldenscript::Command)]
 enum Command {
-    /// A server's first start, with segments of this many blocks of 4096 bytes, the header's included.
+    /// A server's first start, with segments of this many blocks of 4096 bytes, the header's
+    /// included.
     Start { blocks: u64 },
     /// Appends entries of these sizes.
     Append { first: u64, term: u64, sizes: String },

@@ -225,8 +225,9 @@ impl Wreck {
         assert!(found.storage.last_index().0 >= state.snapshot.0);
     }
 }
-/// Everything a log goes through: appends, rolls, splits, conflicts, snapshots, truncation, reuse of
-/// segments, and installed snapshots that are ahead of the log, conflict with it or agree with it.
+/// Everything a log goes through: appends, rolls, splits, conflicts, snapshots, truncation, reuse
+/// of segments, and installed snapshots that are ahead of the log, conflict with it or agree with
+/// it.
 pub(super) fn history() -> Vec<Event> {
     let append =
         |first, term, sizes: &[usize]| Event::Append { first, term, sizes: sizes.to_vec() };

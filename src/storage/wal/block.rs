@@ -1,23 +1,23 @@
 //! One append in the log: a header that binds it to its place, and records as the leader made them.
 //!
 //! ```text
-//!  0        4       8            16         24       32           40       44      48      52     56
-//!  +--------+-------+------------+----------+--------+------------+--------+-------+-------+------+
-//!  | crc32  | magic | segment id | sequence | offset | base index | length | tags  | count | kind |
-//!  +--------+-------+------------+----------+--------+------------+--------+-------+-------+------+
-//!     u32      u32       u64         u64       u64       u64         u32      u32     u32    u32
-//!  +----------------------------+----------------------------+-----+------------------------------+
-//!  | record of base index + 1   | record of base index + 2   | ... | zeros up to the next 4 KiB   |
-//!  +----------------------------+----------------------------+-----+------------------------------+
+//!  0       4       8            16         24       32           40       44      48      52     56
+//!  +-------+-------+------------+----------+--------+------------+--------+-------+-------+------+
+//!  | crc32 | magic | segment id | sequence | offset | base index | length | tags  | count | kind |
+//!  +-------+-------+------------+----------+--------+------------+--------+-------+-------+------+
+//!    u32      u32       u64         u64       u64       u64         u32      u32     u32    u32
+//!  +----------------------------+----------------------------+-----+----------------------------+
+//!  | record of base index + 1   | record of base index + 2   | ... | zeros up to the next 4 KiB |
+//!  +----------------------------+----------------------------+-----+----------------------------+
 //!  <-------------------- `length` bytes, `count` records --------->
 //! ```
 //!
 //! The records carry the leader's checksums over their bytes. Those would also be right in a stale
 //! copy of a record, so the header binds them: `tags` is a checksum over the first eight bytes of
-//! each record (its own checksum and its length), and `crc32` covers the id of the server that wrote
-//! the block and the header from byte 4 on. A block that belongs to another server, segment, place or
-//! time, or that holds other records, is not sound. The server's id is in the checksum so that
-//! a value which happens to look like a header is not one.
+//! each record (its own checksum and its length), and `crc32` covers the id of the server that
+//! wrote the block and the header from byte 4 on. A block that belongs to another server, segment,
+//! place or time, or that holds other records, is not sound. The server's id is in the checksum so
+//! that a value which happens to look like a header is not one.
 //!
 //! A block of the kind *restart* holds no records: it says that the log goes on after `base index`,
 //! whatever stood before, because a snapshot now stands for it.
@@ -274,7 +274,8 @@ mod tests {
             base: u64, length_bytes in 0u32..300, count: u32, kind in 0u32..4,
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
-            let header = BlockHeader { sequence: 1, base: Index(base), length_bytes, tags: 0, count, kind };
+            let base = Index(base);
+            let header = BlockHeader { sequence: 1, base, length_bytes, tags: 0, count, kind };
             let mut block = header.encode(PLACE).to_vec();
             block.extend(bytes);
             let _ = decode(PLACE, &Bytes::from(block));

@@ -1,4 +1,5 @@
-//! The log on disk: segments of blocks, appended to, read back once at start, dropped from the front.
+//! The log on disk: segments of blocks, appended to, read back once at start, dropped from the
+//! front.
 //!
 //! ```text
 //!  wal-07                            wal-08 (being written)                 spare-3
@@ -8,17 +9,17 @@
 //!  +--------+-------+-------+----+   +--------+-------+------+----------+   +------------------+
 //! ```
 //!
-//! **Append.** One append is one block, or more where it doesn't fit the rest of a segment. A block is
-//! written once and made durable before the next one is begun, so at most one block is ever in doubt,
-//! and it is the last. Blocks are numbered without a gap across segments.
+//! **Append.** One append is one block, or more where it doesn't fit the rest of a segment. A block
+//! is written once and made durable before the next one is begun, so at most one block is ever in
+//! doubt, and it is the last. Blocks are numbered without a gap across segments.
 //!
-//! **Conflict.** A block whose first index is not above the last one in the log supersedes everything
-//! from that index on (Raft §5.3: a follower deletes what conflicts with its leader). Nothing is
-//! erased; replay does what the append did.
+//! **Conflict.** A block whose first index is not above the last one in the log supersedes
+//! everything from that index on (Raft §5.3: a follower deletes what conflicts with its leader).
+//! Nothing is erased; replay does what the append did.
 //!
 //! **Roll.** A full segment is left for the next: a spare gets the new segment's header, is synced,
-//! renamed, and the directory is synced. A file therefore has a segment's name only when its header is
-//! durable, and a segment after this one is proof that every block of this one was durable.
+//! renamed, and the directory is synced. A file therefore has a segment's name only when its header
+//! is durable, and a segment after this one is proof that every block of this one was durable.
 //!
 //! **Truncation.** Segments that a snapshot stands for are retired from the front: renamed into the
 //! pool of spares, or removed when it is full. Their old blocks stay in the file; they name the old
@@ -28,8 +29,8 @@
 //! All older segments are retired once that block is durable, not before: a crash between must not
 //! leave the end of the old log behind without its beginning.
 //!
-//! No sector that was ever acknowledged is written again while its segment lives. Recovery is told in
-//! [`replay`].
+//! No sector that was ever acknowledged is written again while its segment lives. Recovery is told
+//! in [`replay`].
 
 mod block;
 mod replay;

@@ -6,10 +6,10 @@
 //! Anything else that doesn't read back was acknowledged and then damaged. That is never truncated
 //! away: recovery stops with an error that names the place.
 //!
-//! At each place where a block may begin, replay finds one of three things: a *sound* block, a *broken*
-//! one (its header is sound, its records are not), or *none* (no sound header). What it does depends
-//! on the block's number and on what follows. A later segment's header says how many blocks came
-//! before it; the segment is *complete* when they were all found.
+//! At each place where a block may begin, replay finds one of three things: a *sound* block, a
+//! *broken* one (its header is sound, its records are not), or *none* (no sound header). What it
+//! does depends on the block's number and on what follows. A later segment's header says how many
+//! blocks came before it; the segment is *complete* when they were all found.
 //!
 //! ```text
 //!                     | last segment,      | last segment,     | later segment,  | later segment,
@@ -26,10 +26,10 @@
 //! A broken block at the end of a complete segment was torn, and what was appended after that crash
 //! didn't fit behind it any more.
 //!
-//! Two things cannot be told. The very last block, acknowledged and damaged later, looks like a torn
-//! one, because nothing was written after it that could say so; and when the whole file of the newest
-//! segment is taken away, no other file says that it was there. Such a server forgets its last
-//! appends; the other servers of the quorum that acknowledged them do not.
+//! Two things cannot be told. The very last block, acknowledged and damaged later, looks like a
+//! torn one, because nothing was written after it that could say so; and when the whole file of the
+//! newest segment is taken away, no other file says that it was there. Such a server forgets its
+//! last appends; the other servers of the quorum that acknowledged them do not.
 
 use bytes::Bytes;
 

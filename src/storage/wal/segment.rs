@@ -1,15 +1,15 @@
 //! The first block of a segment file.
 //!
 //! ```text
-//!  0        4       8         12     16       24           32          40               48     4096
+//!  0        4       8         12     16       24           32          40               48    4096
 //!  +--------+-------+---------+------+--------+------------+-----------+----------------+------+
 //!  | crc32  | magic | version |  0   | node   | segment id | file bytes| first sequence | 0... |
 //!  +--------+-------+---------+------+--------+------------+-----------+----------------+------+
 //!     u32      u32     u32      u32     u64       u64          u64           u64
 //! ```
 //!
-//! The checksum covers bytes 4 to 48. The header is durable before the file gets its segment's name,
-//! so a segment without a sound header is damaged, never merely unfinished.
+//! The checksum covers bytes 4 to 48. The header is durable before the file gets its segment's
+//! name, so a segment without a sound header is damaged, never merely unfinished.
 //!
 //! It names the sequence of its first block and not that block's first index: after a crash between
 //! the two, the next append may well begin at another index, but never at another sequence.
