@@ -72,7 +72,8 @@ impl Clock {
     }
 
     pub(super) fn now_ms(self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).expect("a process runs for less than 2^64 ms")
+        u64::try_from(self.start.elapsed().as_millis())
+            .expect("a process runs for less than 2^64 ms")
     }
 }
 

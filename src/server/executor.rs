@@ -10,6 +10,8 @@ use glommio::Task;
 use glommio::net::TcpListener;
 use glommio::timer::Timer;
 
+use super::ServeError;
+use super::blueprint::Blueprint;
 use super::disk::GlommioDisk;
 use super::driver::{Clock, Driver};
 use super::frontend::{Frontend, GrpcBackend};
@@ -19,11 +21,9 @@ use super::metrics::Metrics;
 use super::shards::ShardHost;
 use super::shared::{Phase, Shared};
 use super::snapshots::Snapshotter;
-use super::blueprint::Blueprint;
-use super::ServeError;
+use crate::node::Node;
 use crate::rpc::grpc;
 use crate::rpc::peer::{PeerConfig, PeerTransport};
-use crate::node::Node;
 
 /// How often an executor looks at what other threads have told it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);

@@ -61,7 +61,11 @@ impl Metrics {
             fsync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             registry: Registry::default(),
         };
-        registry.register("rpc_writes", "Writes that clients asked of this server", metrics.writes.clone());
+        registry.register(
+            "rpc_writes",
+            "Writes that clients asked of this server",
+            metrics.writes.clone(),
+        );
         registry.register(
             "rpc_reads",
             "Linearizable reads that clients asked of this server",
@@ -81,7 +85,10 @@ impl Metrics {
         match request {
             Request::Write(..) => self.writes.inc(),
             Request::Get(..) | Request::List(_) => self.reads.inc(),
-            Request::Servers(_) | Request::Status(_) | Request::Leave(_) | Request::Transfer(..) => {
+            Request::Servers(_)
+            | Request::Status(_)
+            | Request::Leave(_)
+            | Request::Transfer(..) => {
                 return;
             }
         };

@@ -19,7 +19,7 @@ use crate::storage::{
     FileName, SnapshotDecoder, SnapshotEncoder, SnapshotError, SnapshotItem, SnapshotPart,
     SnapshotSource, Storage,
 };
-use crate::types::{Index, SnapshotMeta, Slot};
+use crate::types::{Index, Slot, SnapshotMeta};
 
 /// Works with this server's snapshots.
 pub(super) struct Snapshotter {
@@ -76,8 +76,9 @@ impl Snapshotter {
         let after = self.disk.read_at(file, offset + MAX_SNAPSHOT_CHUNK_BYTES as u64, 1).await;
         match (chunk, after) {
             (Ok(chunk), Ok(after)) => Some((Bytes::from(chunk), after.is_empty())),
+            (Err(error), _) | (_, Err(error)) if error.is_not_found() => None,
             (Err(error), _) | (_, Err(error)) => {
-                tracing::debug!(%error, "a snapshot that a follower wants cannot be read");
+                tracing::warn!(%error, "a snapshot that a follower wants cannot be read");
                 None
             }
         }

@@ -20,7 +20,7 @@ const MAX_OPEN_FILES: usize = 32;
 const PROBE: &str = "probe.tmp";
 
 /// The data directory of one server, written by one executor.
-pub struct GlommioDisk {
+pub(crate) struct GlommioDisk {
     dir: PathBuf,
     transfer: Transfer,
     open: RefCell<BTreeMap<FileName, Rc<OpenFile>>>,
@@ -30,7 +30,7 @@ pub struct GlommioDisk {
 
 /// Why an op or a read failed.
 #[derive(Debug, Error)]
-pub enum DiskError {
+pub(crate) enum DiskError {
     /// The disk refused. After a failed op its state is unknown: stop, and recover.
     #[error("cannot {action} {path}: {source}")]
     Failed {
@@ -52,7 +52,7 @@ pub enum DiskError {
 impl DiskError {
     /// Whether the file doesn't exist, as when a snapshot was removed while a peer was reading it.
     #[must_use]
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         match self {
             DiskError::Failed { source, .. } => source.kind() == io::ErrorKind::NotFound,
             DiskError::Poisoned { .. } => false,
@@ -66,7 +66,7 @@ impl GlommioDisk {
     ///
     /// # Errors
     /// When a file cannot be made there.
-    pub async fn open(dir: &Path) -> Result<GlommioDisk, DiskError> {
+    pub(crate) async fn open(dir: &Path) -> Result<GlommioDisk, DiskError> {
         let probe = dir.join(PROBE);
         let direct = try_transfer(&probe, Transfer::Direct).await;
         let transfer = match direct {
@@ -94,7 +94,7 @@ impl GlommioDisk {
     ///
     /// # Errors
     /// At the first op that fails; the disk is then poisoned.
-    pub async fn execute(&self, ops: Vec<DiskOp>) -> Result<(), DiskError> {
+    pub(crate) async fn execute(&self, ops: Vec<DiskOp>) -> Result<(), DiskError> {
         for op in ops {
             if let Some(first) = self.poison.borrow().clone() {
                 return Err(DiskError::Poisoned { first });
@@ -111,7 +111,7 @@ impl GlommioDisk {
     ///
     /// # Errors
     /// When there is no such file or it cannot be read. The disk is not poisoned by that.
-    pub async fn read_at(
+    pub(crate) async fn read_at(
         &self,
         file: FileName,
         offset: u64,
@@ -211,9 +211,10 @@ impl GlommioDisk {
 }
 
 async fn try_transfer(probe: &Path, transfer: Transfer) -> io::Result<()> {
-    // The first direct file of an executor decides, by a trial read, whether it will poll this
-    // device without ever sleeping. That read must fail, so the file is one that cannot be read.
-    // Nothing is written either: a server must come up on a full disk, or it could never free any.
+    // A trial read of an executor's first direct file decides whether it will poll this device and
+    // never sleep. On an empty file the read succeeds everywhere; on one that cannot be read it
+    // fails, as it should. Nothing is written: a server must come up on a full disk, or it could
+    // never free any.
     OpenFile::create_unreadable(probe, transfer).await.map(drop)
 }
 

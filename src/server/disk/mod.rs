@@ -21,9 +21,10 @@
 //! earlier trial on the same machine, idle, had `O_DSYNC` take 15 to 25 % less CPU; the busy case
 //! decides.
 //!
-//! glommio sends direct I/O to a polled ring when a trial read succeeds there, and since Linux 6 it
-//! succeeds on disks that have no polling queues: the executor then never sleeps while a write is
-//! under way. [`GlommioDisk::open`] keeps it off that ring.
+//! glommio sends direct I/O to a polled ring when a trial read of the executor's first file succeeds
+//! there. On a file that was just created it always succeeds, because there is nothing to read,
+//! whatever the device can do; from then on the executor never sleeps while a write is under way.
+//! [`GlommioDisk::open`] keeps it off that ring.
 //!
 //! # When something goes wrong
 //! Every result is checked, short writes too: on a full disk a direct write may report fewer bytes
@@ -35,8 +36,8 @@ mod glommio_disk;
 mod open_file;
 mod std_disk;
 
-pub use glommio_disk::{DiskError, GlommioDisk};
-pub use std_disk::StdDisk;
+pub(super) use glommio_disk::GlommioDisk;
+pub(super) use std_disk::StdDisk;
 
 #[cfg(test)]
 mod tests;

@@ -9,14 +9,14 @@ use crate::storage::{Disk, FileName};
 
 /// A data directory, read with blocking calls.
 #[derive(Clone, Debug)]
-pub struct StdDisk {
+pub(crate) struct StdDisk {
     dir: PathBuf,
 }
 
 impl StdDisk {
     /// The data directory `dir`, which exists.
     #[must_use]
-    pub fn new(dir: &Path) -> StdDisk {
+    pub(crate) fn new(dir: &Path) -> StdDisk {
         StdDisk { dir: dir.to_owned() }
     }
 
