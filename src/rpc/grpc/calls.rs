@@ -39,6 +39,9 @@ use super::streaming::{End, Reflection, Streaming, Watch};
 /// once, because a call that its client cancelled stays until the store has answered it.
 pub(super) const MAX_CALLS: usize = 2 * super::connection::MAX_CONCURRENT_STREAMS as usize;
 
+/// How much memory is taken at once to write small answers into.
+const ANSWER_BLOCK_BYTES: usize = 4 << 10;
+
 /// All open calls of a connection. A token is in exactly one of the three tables.
 pub(super) struct Calls<B> {
     shared: Rc<Shared<B>>,
@@ -91,7 +94,7 @@ impl<B: Backend> Calls<B> {
             shared,
             replies: ReplyQueue::new(waker),
             drained: Vec::new(),
-            out: BytesMut::new(),
+            out: BytesMut::with_capacity(ANSWER_BLOCK_BYTES),
             next_token: 0,
             receiving: BTreeMap::new(),
             waiting: HashMap::default(),
@@ -121,11 +124,11 @@ impl<B: Backend> Calls<B> {
         let (parts, stream) = request.into_parts();
         let head = match read_head(&parts) {
             Ok(head) => head,
-            Err(refusal) => return self.ended(respond::refuse(respond, &refusal)),
+            Err(refusal) => return ended(respond::refuse(respond, &refusal)),
         };
         if self.receiving.len() + self.waiting.len() + self.streaming.len() >= MAX_CALLS {
             let status = Status::overloaded("too many calls are open on this connection");
-            return self.ended(respond::fail(respond, &status));
+            return ended(respond::fail(respond, &status));
         }
         let token = self.next_token;
         self.next_token += 1;
@@ -188,7 +191,7 @@ impl<B: Backend> Calls<B> {
                 Poll::Ready(end) => {
                     self.forget_deadline(&sending.call);
                     if let End::Finished(result) = end {
-                        self.ended(sending.outflow.finish(result));
+                        ended(sending.outflow.finish(result));
                     }
                 }
             }
@@ -204,11 +207,11 @@ impl<B: Backend> Calls<B> {
             if let Some(receiving) = self.receiving.remove(&token) {
                 // Nothing was begun yet, whatever the method.
                 let status = Status::deadline_exceeded(Outcome::NotDone);
-                self.ended(respond::fail(receiving.respond, &status));
+                ended(respond::fail(receiving.respond, &status));
             } else if let Some(waiting) = self.waiting.remove(&token) {
-                self.ended(respond::fail(waiting.respond, &late(&waiting.call)));
+                ended(respond::fail(waiting.respond, &late(&waiting.call)));
             } else if let Some(sending) = self.streaming.remove(&token) {
-                self.ended(sending.outflow.finish(Err(late(&sending.call))));
+                ended(sending.outflow.finish(Err(late(&sending.call))));
             }
         }
     }
@@ -274,7 +277,7 @@ impl<B: Backend> Calls<B> {
         match convert::encode(call.method, &key, reply, &mut self.out) {
             Ok(Outgoing::Message { head, shared }) => {
                 self.forget_deadline(&call);
-                self.ended(respond::succeed(respond, head, shared));
+                ended(respond::succeed(respond, head, shared));
             }
             Ok(Outgoing::List(receiver)) => self.stream(call, respond, Streaming::List(receiver)),
             Err(status) => self.fail(&call, respond, &status),
@@ -294,7 +297,7 @@ impl<B: Backend> Calls<B> {
         let serving = self.shared.backend.health(service);
         let message = convert::health_message(Some(serving), &mut self.out);
         self.forget_deadline(call);
-        self.ended(respond::succeed(respond, message, Bytes::new()));
+        ended(respond::succeed(respond, message, Bytes::new()));
     }
 
     /// Begins to answer with a stream; its first messages follow in the same turn.
@@ -305,26 +308,19 @@ impl<B: Backend> Calls<B> {
             }
             Err(gone) => {
                 self.forget_deadline(&call);
-                self.ended(Err(gone));
+                ended(Err(gone));
             }
         }
     }
 
     fn fail(&mut self, call: &Call, respond: SendResponse<Bytes>, status: &Status) {
         self.forget_deadline(call);
-        self.ended(respond::fail(respond, status));
+        ended(respond::fail(respond, status));
     }
 
     fn forget_deadline(&mut self, call: &Call) {
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, call.token));
-        }
-    }
-
-    /// An answer was written, or its client was gone, which is as good an end.
-    fn ended(&self, result: Result<(), Gone>) {
-        if let Err(Gone) = result {
-            tracing::trace!("a client was gone before its answer");
         }
     }
 }
@@ -337,4 +333,11 @@ impl<B> Drop for Calls<B> {
 
 fn late(call: &Call) -> Status {
     Status::deadline_exceeded(call.method.outcome_if_late())
+}
+
+/// An answer was written, or its client was gone, which is as good an end.
+fn ended(result: Result<(), Gone>) {
+    if let Err(Gone) = result {
+        tracing::trace!("a client was gone before its answer");
+    }
 }

@@ -92,14 +92,14 @@ struct Connection<B> {
     waker: Waker,
 }
 
-/// Serves one client until it leaves, breaks the rules, or the server stops.
+/// Serves one client until it leaves, breaks the rules, or the server stops, which `drain` tells.
 pub(super) async fn serve_connection<B: Backend>(
     stream: TcpStream,
+    mut drain: Subscription,
     shared: Rc<Shared<B>>,
 ) -> Result<(), ConnectionEnd> {
     stream.set_nodelay(true).map_err(|error| ConnectionEnd::Socket(error.into()))?;
     let socket = Rc::new(RefCell::new(Socket::new(stream)));
-    let mut drain = shared.drain.subscribe();
     let h2 = handshake(&socket, &mut drain).await?;
     // All of this function is polled by one task, whose waker does not change.
     let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
@@ -186,7 +186,8 @@ impl<B: Backend> Connection<B> {
     fn run_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
         self.poll_drain(cx);
         self.poll_alarm(cx)?;
-        for pass in 1.. {
+        let mut is_quiet = false;
+        for _ in 0..MAX_PASSES {
             self.calls.write_replies();
             // Whatever woke the task so far is seen by what follows.
             self.turn.take_woken();
@@ -195,13 +196,13 @@ impl<B: Backend> Connection<B> {
             }
             self.calls.poll_receiving(cx);
             self.calls.poll_streaming(cx);
-            let woken = self.turn.take_woken();
-            if pass == MAX_PASSES {
-                cx.waker().wake_by_ref();
-            }
-            if pass == MAX_PASSES || !(woken || self.calls.has_replies()) {
+            is_quiet = !self.turn.take_woken() && !self.calls.has_replies();
+            if is_quiet {
                 break;
             }
+        }
+        if !is_quiet {
+            cx.waker().wake_by_ref();
         }
         if let Poll::Ready(Err(error)) = self.socket.borrow_mut().poll_send(cx) {
             return Poll::Ready(Err(ConnectionEnd::Socket(error)));

@@ -47,7 +47,7 @@ pub(super) struct Shared<B> {
     pub(super) receive_budget: Rc<ReceiveBudget>,
     pub(super) registry: Rc<Registry>,
     /// Told once, when the server stops.
-    pub(super) drain: Signal,
+    drain: Signal,
     open_connections: Cell<usize>,
     /// Told whenever a connection has ended.
     connection_ended: Signal,
@@ -107,8 +107,10 @@ fn admit<B: Backend>(stream: TcpStream, shared: &Rc<Shared<B>>) {
     }
     shared.open_connections.set(open + 1);
     let shared = Rc::clone(shared);
+    // Here and not in the task, which may first run when the server has already told all to stop.
+    let drain = shared.drain.subscribe();
     glommio::spawn_local(async move {
-        if let Err(end) = serve_connection(stream, Rc::clone(&shared)).await {
+        if let Err(end) = serve_connection(stream, drain, Rc::clone(&shared)).await {
             report(peer, &end, &shared.faults);
         }
         shared.open_connections.set(shared.open_connections.get() - 1);
