@@ -24,7 +24,7 @@
 //! glommio sends direct I/O to a polled ring when a trial read of the executor's first file succeeds
 //! there. On a file that was just created it always succeeds, because there is nothing to read,
 //! whatever the device can do; from then on the executor never sleeps while a write is under way.
-//! [`GlommioDisk::open`] keeps it off that ring.
+//! `GlommioDisk::open` keeps it off that ring.
 //!
 //! # When something goes wrong
 //! Every result is checked, short writes too: on a full disk a direct write may report fewer bytes

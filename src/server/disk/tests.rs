@@ -5,8 +5,9 @@ use std::path::Path;
 use bytes::Bytes;
 use glommio::LocalExecutorBuilder;
 
+use super::glommio_disk::DiskError;
 use super::open_file::Transfer;
-use super::{DiskError, GlommioDisk, StdDisk};
+use super::{GlommioDisk, StdDisk};
 use crate::storage::{
     DiskOp, FileName, Identity, Recovered, SnapshotEncoder, SnapshotSource, Storage, read_snapshot,
 };
