@@ -11,6 +11,20 @@
 //! The protocol is gRPC over HTTP/2 (`PROTOCOL-HTTP2.md` of the gRPC project): a call is a stream; its
 //! request is HEADERS and DATA, its answer HEADERS, DATA and trailing HEADERS that hold the status.
 //!
+//! What a client can make the server keep is bounded, and each bound has its answer:
+//!
+//! ```text
+//!  connections of an executor         Limits::max_connections      closed, logged
+//!  calls of a connection              MAX_CONCURRENT_STREAMS       HTTP/2 refuses the stream
+//!    with those it has cancelled      twice that                   RESOURCE_EXHAUSTED
+//!  a message                          MAX_MESSAGE_BYTES            RESOURCE_EXHAUSTED, unread
+//!  unfinished messages of all         Limits::max_receiving_bytes  RESOURCE_EXHAUSTED
+//!  chunks of a list                   LIST_CHUNKS_WAITING          the producer waits
+//!  answers on their way to a socket   256 KiB                      the connection waits
+//!  a silent connection                10 s, then 50 s              closed, logged
+//!  a stop                             Limits::drain_ms             open calls are cut off
+//! ```
+//!
 //! Absent on purpose: TLS, compression, and a task for each call.
 
 mod backend;
