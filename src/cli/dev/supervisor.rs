@@ -172,3 +172,51 @@ fn describe(status: ExitStatus) -> String {
         (None, None) => format!("ended: {status}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::dev::plan::plan;
+
+    /// The program that runs here is the test harness. It knows none of a server's flags, so every
+    /// server it is started as ends at once.
+    #[tokio::test]
+    async fn a_server_that_ends_is_told_and_started_again_until_it_is_told_to_stop() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let plan = plan(1, temp.path(), 8400, 4000).expect("no collision").remove(0);
+        let log_path = plan.log_path.clone();
+        let (orders, order) = watch::channel(Order::Run);
+        let (sender, mut events) = mpsc::channel(8);
+        let running = tokio::spawn(keep_running(0, plan, order, sender));
+        for expected in [FIRST_PAUSE, FIRST_PAUSE * 2] {
+            let Some(Event { news: News::Ended { how, pause }, .. }) = events.recv().await else {
+                panic!("the server did not end")
+            };
+            assert!(how.starts_with("ended with exit code"), "{how}");
+            assert_eq!(pause, expected);
+        }
+        orders.send_replace(Order::Stop);
+        running.await.expect("no panic").expect("no error");
+        let log = std::fs::read_to_string(log_path).expect("the log is kept");
+        assert!(log.contains("data-dir"), "what the server printed is in its log: {log}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_stop_in_time_or_twice_asked_is_killed() {
+        let deaf = || {
+            let script = "trap '' TERM; echo deaf; while true; do sleep 1; done";
+            Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().expect("sh")
+        };
+        for (patience, order) in
+            [(Duration::from_millis(50), Order::Stop), (Duration::from_secs(3600), Order::Kill)]
+        {
+            let mut child = deaf();
+            // Once it has spoken, it no longer hears SIGTERM.
+            let mut stdout = child.stdout.take().expect("piped");
+            let mut word = [0; 4];
+            tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut word).await.expect("it speaks");
+            let (_orders, mut orders) = watch::channel(order);
+            stop(child, &mut orders, patience).await.expect("it can be killed");
+        }
+    }
+}
