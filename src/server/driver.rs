@@ -45,17 +45,23 @@ enum Read {
     List,
 }
 
+/// What a node acts through, but for the peer links.
+pub(super) struct Hands {
+    pub(super) post: Rc<Post>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) log: LogLane,
+    pub(super) snapshotter: Snapshotter,
+    /// `host:port` of members to join through.
+    pub(super) seeds: Vec<String>,
+}
+
 /// The node of this server, and everything it acts through. It lives on the node's executor.
 pub(super) struct Driver {
     node: RefCell<Node>,
     clock: Clock,
-    post: Rc<Post>,
-    shared: Arc<Shared>,
-    seeds: Vec<String>,
+    hands: Hands,
     /// Set once, before the driver runs.
     transport: OnceCell<PeerTransport>,
-    log: LogLane,
-    snapshotter: Snapshotter,
     /// Linearizable reads on their way through the node.
     reads: RefCell<HashMap<u64, Read, foldhash::fast::RandomState>>,
     /// Who asked this server to leave its cluster.
@@ -78,24 +84,12 @@ impl Clock {
 }
 
 impl Driver {
-    pub(super) fn new(
-        node: Node,
-        clock: Clock,
-        post: Rc<Post>,
-        shared: Arc<Shared>,
-        seeds: Vec<String>,
-        log: LogLane,
-        snapshotter: Snapshotter,
-    ) -> Driver {
+    pub(super) fn new(node: Node, clock: Clock, hands: Hands) -> Driver {
         Driver {
             node: RefCell::new(node),
             clock,
-            post,
-            shared,
-            seeds,
+            hands,
             transport: OnceCell::new(),
-            log,
-            snapshotter,
             reads: RefCell::default(),
             leaving: RefCell::default(),
             stirred: Signal::default(),
@@ -107,7 +101,7 @@ impl Driver {
     pub(super) async fn run(self: Rc<Self>, transport: PeerTransport) {
         assert!(self.transport.set(transport).is_ok(), "a driver runs once");
         let log = Rc::clone(&self);
-        glommio::spawn_local(async move { log.log.run(&log).await }).detach();
+        glommio::spawn_local(async move { log.hands.log.run(&log).await }).detach();
         loop {
             self.think();
             let wait_ms = {
@@ -160,13 +154,13 @@ impl Driver {
             Request::List(ticket) => self.read(ticket, Read::List),
             Request::Servers(ticket) => {
                 let servers = self.node.borrow().servers();
-                self.post.answer(ticket, Answer::Servers(servers));
+                self.hands.post.answer(ticket, Answer::Servers(servers));
             }
             Request::Status(ticket) => {
                 let node = self.node.borrow();
                 let answer = Answer::Status(Box::new(node.status()), node.servers());
                 drop(node);
-                self.post.answer(ticket, answer);
+                self.hands.post.answer(ticket, answer);
             }
             Request::Leave(ticket) => self.leave(ticket),
             Request::Transfer(ticket, to) => self.transfer(ticket, &to),
@@ -194,7 +188,7 @@ impl Driver {
     fn leave(&self, ticket: Ticket) {
         match self.with_node(Node::leave) {
             Ok(()) => self.leaving.borrow_mut().push(ticket),
-            Err(error) => self.post.answer(ticket, Answer::Refused(error.to_string())),
+            Err(error) => self.hands.post.answer(ticket, Answer::Refused(error.to_string())),
         }
     }
 
@@ -209,7 +203,7 @@ impl Driver {
                 Err(error) => Answer::Refused(error.to_string()),
             }
         };
-        self.post.answer(ticket, answer);
+        self.hands.post.answer(ticket, answer);
     }
 
     /// Works out what the inputs since the last time lead to, and does it.
@@ -220,7 +214,7 @@ impl Driver {
             let Some(effect) = effect else { break };
             self.carry_out(effect);
         }
-        self.shared.set_serving(self.node.borrow().is_serving());
+        self.hands.shared.set_serving(self.node.borrow().is_serving());
     }
 
     fn carry_out(self: &Rc<Self>, effect: Effect) {
@@ -229,25 +223,25 @@ impl Driver {
                 // A message that finds no room is lost like any other: Raft sends it again.
                 let _ = self.transport().send(to, |out| message.encode(out));
             }
-            Effect::Persist(persist) => self.log.push(LogWork::Persist(persist)),
+            Effect::Persist(persist) => self.hands.log.push(LogWork::Persist(persist)),
             Effect::Apply { entry, first_revision } => {
                 self.to_all_shards(|| ShardWork::Apply { entry: entry.clone(), first_revision });
             }
             Effect::Serve(tickets) => tickets.into_iter().for_each(|ticket| self.serve(ticket)),
             Effect::Written(written) => {
                 for (ticket, revision) in written {
-                    self.post.answer(ticket, Answer::Written(revision));
+                    self.hands.post.answer(ticket, Answer::Written(revision));
                 }
             }
             Effect::Failed(tickets, failure) => {
                 for ticket in tickets {
                     self.reads.borrow_mut().remove(&ticket.0);
-                    self.post.answer(ticket, Answer::Failed(failure));
+                    self.hands.post.answer(ticket, Answer::Failed(failure));
                 }
             }
             Effect::TakeSnapshot(meta) => self.take_snapshot(meta),
             Effect::TruncateLog { first_retained } => {
-                self.log.push(LogWork::Truncate { first_retained });
+                self.hands.log.push(LogWork::Truncate { first_retained });
             }
             Effect::ReadSnapshot { to, meta, offset } => self.read_snapshot(to, meta, offset),
             Effect::SendPacket { to, bytes } => self.transport().send_packet(to, bytes),
@@ -256,12 +250,12 @@ impl Driver {
             Effect::RemovePeer { id } => self.transport().remove_peer(id),
             Effect::ResolveSeeds { members } => self.resolve_seeds(members),
             Effect::CreateCluster { cluster, entry, hard_state } => {
-                self.log.push(LogWork::Create { cluster, entry, hard_state });
+                self.hands.log.push(LogWork::Create { cluster, entry, hard_state });
             }
-            Effect::JoinCluster { cluster } => self.log.push(LogWork::Join { cluster }),
+            Effect::JoinCluster { cluster } => self.hands.log.push(LogWork::Join { cluster }),
             Effect::Left => {
                 for ticket in self.leaving.take() {
-                    self.post.answer(ticket, Answer::Done);
+                    self.hands.post.answer(ticket, Answer::Done);
                 }
                 self.left.raise();
             }
@@ -274,28 +268,28 @@ impl Driver {
         let read = self.reads.borrow_mut().remove(&ticket.0);
         match read.expect("a read is served or failed once") {
             Read::Get(key) => {
-                let owner = usize::from(Slot::of(&key).0) % self.post.executors();
-                self.post.send(owner, Envelope::Shard(ShardWork::Get(ticket, key)));
+                let owner = usize::from(Slot::of(&key).0) % self.hands.post.executors();
+                self.hands.post.send(owner, Envelope::Shard(ShardWork::Get(ticket, key)));
             }
             Read::List => self.to_all_shards(|| ShardWork::Freeze(ticket)),
         }
     }
 
     fn to_all_shards(&self, mut work: impl FnMut() -> ShardWork) {
-        for executor in 0..self.post.executors() {
-            self.post.send(executor, Envelope::Shard(work()));
+        for executor in 0..self.hands.post.executors() {
+            self.hands.post.send(executor, Envelope::Shard(work()));
         }
     }
 
     /// The cut is made before any later entry reaches a shard; the writing takes its time.
     fn take_snapshot(self: &Rc<Self>, meta: SnapshotMeta) {
-        let reader = self.snapshotter.expect_view();
+        let reader = self.hands.snapshotter.expect_view();
         let ticket = reader.ticket();
         self.to_all_shards(|| ShardWork::Freeze(ticket));
         let driver = Rc::clone(self);
         glommio::spawn_local(async move {
             let index = meta.index;
-            let len_bytes = driver.snapshotter.write(&reader, meta).await;
+            let len_bytes = driver.hands.snapshotter.write(&reader, meta).await;
             driver.with_node(|node, _| node.snapshot_saved(index, len_bytes));
         })
         .detach();
@@ -304,7 +298,7 @@ impl Driver {
     fn read_snapshot(self: &Rc<Self>, to: NodeId, meta: SnapshotMeta, offset: u64) {
         let driver = Rc::clone(self);
         glommio::spawn_local(async move {
-            let chunk = driver.snapshotter.read(meta.index, offset).await;
+            let chunk = driver.hands.snapshotter.read(meta.index, offset).await;
             driver.with_node(|node, now_ms| node.snapshot_chunk(to, &meta, offset, chunk, now_ms));
         })
         .detach();
@@ -313,7 +307,7 @@ impl Driver {
     /// Looks the seeds' names up on a thread of its own: a name server may take its time.
     fn resolve_seeds(self: &Rc<Self>, members: Vec<String>) {
         let driver = Rc::clone(self);
-        let mut seeds = self.seeds.clone();
+        let mut seeds = self.hands.seeds.clone();
         seeds.extend(members);
         glommio::spawn_local(async move {
             let resolved = glommio::executor().spawn_blocking(move || resolve(&seeds)).await;
@@ -330,13 +324,13 @@ impl Driver {
 
     /// Replaces the whole map by a snapshot that is durable, then tells the node.
     pub(super) async fn install_snapshot(&self, meta: SnapshotMeta) {
-        self.snapshotter.load(meta.index).await;
+        self.hands.snapshotter.load(meta.index).await;
         self.with_node(|node, now_ms| node.snapshot_installed(meta, now_ms));
     }
 
     /// Whether the received snapshot `meta`, all of which was written, is whole and sound.
     pub(super) async fn verify_received(&self, meta: &SnapshotMeta) -> bool {
-        self.snapshotter.verify_received(meta).await
+        self.hands.snapshotter.verify_received(meta).await
     }
 }
 

@@ -13,7 +13,7 @@ use glommio::timer::Timer;
 use super::ServeError;
 use super::blueprint::Blueprint;
 use super::disk::GlommioDisk;
-use super::driver::{Clock, Driver};
+use super::driver::{Clock, Driver, Hands};
 use super::frontend::{Frontend, GrpcBackend};
 use super::log_lane::{self, LogLane};
 use super::mesh::{Addressee, Envelope, Post};
@@ -93,15 +93,15 @@ pub(super) async fn run_node(
     let cluster = blueprint.config.gossip.identity.cluster;
     let local = blueprint.config.gossip.identity.id;
     let bind = blueprint.config.gossip.identity.addr;
-    let driver = Rc::new(Driver::new(
-        Node::new(blueprint.config, blueprint.recovered, clock.now_ms()),
-        clock,
-        Rc::clone(&post),
-        Arc::clone(&common.shared),
-        blueprint.seeds,
-        LogLane::new(storage, disk, Arc::clone(&common.metrics)),
+    let hands = Hands {
+        post: Rc::clone(&post),
+        shared: Arc::clone(&common.shared),
+        log: LogLane::new(storage, disk, Arc::clone(&common.metrics)),
         snapshotter,
-    ));
+        seeds: blueprint.seeds,
+    };
+    let node = Node::new(blueprint.config, blueprint.recovered, clock.now_ms());
+    let driver = Rc::new(Driver::new(node, clock, hands));
     *desk.driver.borrow_mut() = Some(Rc::clone(&driver));
     let config = PeerConfig { bind, node: local, seed: common.hash_seed };
     let transport = PeerTransport::start(config, Rc::clone(&driver) as _)?;

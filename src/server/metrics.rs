@@ -82,16 +82,13 @@ impl Metrics {
 
     /// A client asked for something.
     pub(super) fn count(&self, request: &Request) {
-        match request {
-            Request::Write(..) => self.writes.inc(),
-            Request::Get(..) | Request::List(_) => self.reads.inc(),
-            Request::Servers(_)
-            | Request::Status(_)
-            | Request::Leave(_)
-            | Request::Transfer(..) => {
-                return;
-            }
+        let counter = match request {
+            Request::Write(..) => &self.writes,
+            Request::Get(..) | Request::List(_) => &self.reads,
+            Request::Servers(_) | Request::Status(_) | Request::Leave(_) => return,
+            Request::Transfer(..) => return,
         };
+        counter.inc();
     }
 
     /// A durable write that began at `started` is done.

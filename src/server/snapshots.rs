@@ -75,7 +75,7 @@ impl Snapshotter {
         let chunk = self.disk.read_at(file, offset, MAX_SNAPSHOT_CHUNK_BYTES).await;
         let after = self.disk.read_at(file, offset + MAX_SNAPSHOT_CHUNK_BYTES as u64, 1).await;
         match (chunk, after) {
-            (Ok(chunk), Ok(after)) => Some((Bytes::from(chunk), after.is_empty())),
+            (Ok(chunk), Ok(after)) => Some((chunk, after.is_empty())),
             (Err(error), _) | (_, Err(error)) if error.is_not_found() => None,
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(%error, "a snapshot that a follower wants cannot be read");

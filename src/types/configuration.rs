@@ -109,9 +109,10 @@ impl Configuration {
         );
         out.put_u16_le(self.members.len() as u16);
         for (id, member) in &self.members {
-            let role = u8::from(self.voters.contains(id)) * VOTER
-                | u8::from(self.outgoing.contains(id)) * OUTGOING
-                | u8::from(self.learners.contains(id)) * LEARNER;
+            let sets =
+                [(VOTER, &self.voters), (OUTGOING, &self.outgoing), (LEARNER, &self.learners)];
+            let role =
+                sets.iter().filter(|(_, set)| set.contains(id)).fold(0, |all, (bit, _)| all | bit);
             assert!(role != 0, "member {id} has no role");
             out.put_u64_le(id.0);
             out.put_u8(role);
