@@ -123,8 +123,9 @@ impl Raft {
             return;
         }
         self.expire_transfer();
-        let Role::Leader(leader) = &self.role else { return };
+        let Role::Leader(leader) = &mut self.role else { return };
         if self.now_ms >= leader.heartbeat_deadline_ms {
+            leader.heartbeat_deadline_ms = self.now_ms + self.config.heartbeat_interval_ms;
             self.broadcast_heartbeat();
         }
     }

@@ -219,6 +219,12 @@ impl Log {
             "entries before {first_kept} are in no snapshot, the newest is at {}",
             meta.index
         );
+        assert!(
+            self.position(meta.index).is_none_or(|position| position.term == meta.term),
+            "the snapshot at {} is of term {}, the log says otherwise",
+            meta.index,
+            meta.term
+        );
         if meta.index > self.snapshot.index {
             self.snapshot = meta;
         }

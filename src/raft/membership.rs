@@ -24,6 +24,10 @@ use super::progress::Progress;
 use super::{Raft, Role};
 use crate::types::{Configuration, Index, NodeId};
 
+/// The most members of a configuration to change to, learners included. A joint one, which has the
+/// current voters too, then stays within what an entry may hold.
+const MAX_TARGET_MEMBERS: usize = 32;
+
 /// Why a configuration was not proposed. It is in no log and will never be in force.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum ChangeError {
@@ -112,6 +116,8 @@ impl Raft {
         for &peer in configuration.members.keys().filter(|&&peer| peer != self.config.id) {
             leader.progress.entry(peer).or_insert_with(|| Progress::new(index, self.now_ms));
         }
+        // The majority that confirms reads is another one now; it may have answered already.
+        self.finish_read_rounds();
         index
     }
 
@@ -154,6 +160,8 @@ fn check(target: &Configuration) -> Result<(), ChangeError> {
     let ids: BTreeSet<NodeId> = target.voters.union(&target.learners).copied().collect();
     if target.is_joint() {
         Err(ChangeError::Invalid("it is joint already"))
+    } else if target.members.len() > MAX_TARGET_MEMBERS {
+        Err(ChangeError::Invalid("it has too many members"))
     } else if target.voters.is_empty() {
         Err(ChangeError::Invalid("nobody votes"))
     } else if !target.voters.is_disjoint(&target.learners) {

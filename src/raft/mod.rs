@@ -142,7 +142,8 @@ struct Leader {
     term_start: Index,
     /// The bytes of uncommitted entries.
     uncommitted_bytes: usize,
-    /// When the next heartbeat is due.
+    /// When the next heartbeat is due. Rounds of reads do not postpone it: what a leader checks at
+    /// each tick must not wait until nobody reads.
     heartbeat_deadline_ms: u64,
     reads: ReadRounds,
     transfer: Option<Transfer>,

@@ -2,7 +2,7 @@
 //!
 //! Entries go to the followers before the leader's own disk has them; the leader counts itself like
 //! any other server, when they are durable (thesis §10.2.1). Appends are made when a
-//! [`Ready`](super::Ready) is taken: whatever was proposed, acknowledged or committed until then goes
+//! [`Ready`] is taken: whatever was proposed, acknowledged or committed until then goes
 //! out together.
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub enum ProposeError {
 
 impl Raft {
     /// Appends a batch to the log and says where. It is committed when it comes out of a
-    /// [`Ready`](super::Ready) at that index with this term; under another leader it may never be.
+    /// [`Ready`] at that index with this term; under another leader it may never be.
     ///
     /// # Errors
     /// When this server may not propose it, as [`ProposeError`] says.
@@ -106,8 +106,7 @@ impl Raft {
     /// Shows every follower that the leader is alive.
     pub(super) fn broadcast_heartbeat(&mut self) {
         let term = self.term();
-        let Role::Leader(leader) = &mut self.role else { return };
-        leader.heartbeat_deadline_ms = self.now_ms + self.config.heartbeat_interval_ms;
+        let Role::Leader(leader) = &self.role else { return };
         let round = leader.reads.round();
         for (&peer, progress) in &leader.progress {
             // A follower may commit only what it is known to hold.

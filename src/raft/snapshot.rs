@@ -67,10 +67,9 @@ impl Raft {
     /// The received snapshot is durable and loaded, and the log on disk restarts behind it.
     pub fn snapshot_installed(&mut self, meta: SnapshotMeta, now_ms: u64) {
         self.advance_clock(now_ms);
-        if !self.finish_incoming() {
-            return;
-        }
+        let Some(received) = self.finish_incoming() else { return };
         let match_index = meta.index;
+        assert_eq!(match_index, received, "another snapshot was received than was installed");
         self.log.restart(meta);
         self.durability.restart(match_index);
         if let Some(leader) = self.known_leader() {
@@ -81,10 +80,7 @@ impl Raft {
     /// The received snapshot failed its checks; the leader is asked to send it again.
     pub fn snapshot_rejected(&mut self, now_ms: u64) {
         self.advance_clock(now_ms);
-        let index = self.incoming.as_ref().map_or(Index(0), |incoming| incoming.meta.index);
-        if !self.finish_incoming() {
-            return;
-        }
+        let Some(index) = self.finish_incoming() else { return };
         if let Some(leader) = self.known_leader() {
             self.send(leader, Message::SnapshotAck { term: self.term(), index, offset: 0 });
         }
@@ -112,8 +108,8 @@ impl Raft {
             self.log.commit_to(chunk.meta.index);
         }
         if chunk.meta.index <= self.log.commit() {
-            self.incoming = None;
             let match_index = self.log.commit();
+            self.incoming.take_if(|incoming| incoming.meta.index <= match_index);
             self.send(from, Message::Appended { term: self.term(), match_index });
             return;
         }
@@ -146,8 +142,9 @@ impl Raft {
         }
     }
 
-    /// Ends the installation, if there is one.
-    fn finish_incoming(&mut self) -> bool {
-        self.incoming.take_if(|incoming| incoming.is_complete).is_some()
+    /// Ends the installation, if there is one, and says of which snapshot.
+    fn finish_incoming(&mut self) -> Option<Index> {
+        let incoming = self.incoming.take_if(|incoming| incoming.is_complete)?;
+        Some(incoming.meta.index)
     }
 }

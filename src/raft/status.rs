@@ -28,7 +28,7 @@ pub struct Status<'a> {
     pub snapshot_index: Index,
     /// The configuration in force: the latest in the log, committed or not.
     pub configuration: &'a Configuration,
-    /// The entry that brought the latest committed configuration.
+    /// The entry that brought the latest committed configuration, or the snapshot that holds it.
     pub committed_configuration_index: Index,
     /// Whether a change of configuration is not done yet.
     pub has_pending_change: bool,

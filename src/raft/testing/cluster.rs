@@ -211,6 +211,24 @@ impl Cluster {
         self.pump(id);
     }
 
+    /// A server notices that its link to another broke.
+    pub(super) fn break_link(&mut self, id: NodeId, peer: NodeId) {
+        self.with(id, |raft, _| raft.peer_unreachable(peer));
+    }
+
+    /// Deletes a server's snapshots, except the newest.
+    pub(super) fn delete_old_snapshots(&mut self, id: NodeId) {
+        let snapshots = &mut self.servers.get_mut(&id).expect("a known server").disk.snapshots;
+        while snapshots.len() > 1 {
+            snapshots.pop_first();
+        }
+    }
+
+    /// Makes the next snapshot that a server receives fail its checks.
+    pub(super) fn damage_next_snapshot(&mut self, id: NodeId) {
+        self.servers.get_mut(&id).expect("a known server").is_snapshot_damaged = true;
+    }
+
     /// Keeps a server's writes on their way.
     pub(super) fn hold_disk(&mut self, id: NodeId) {
         self.servers.get_mut(&id).expect("a known server").is_disk_held = true;

@@ -1,9 +1,11 @@
 //! What happens when something is full, and what the driver must not do.
 
+use bytes::Bytes;
+
 use super::cluster::{batch, configuration, default_config};
 use crate::raft::{
     ChangeError, Config, MAX_COMMITTED_BYTES, MAX_PENDING_READS, MAX_UNCOMMITTED_BYTES, Message,
-    ProposeError, Raft, ReadError, ReadyNumber, Recovered, RoleName,
+    Position, ProposeError, Raft, ReadError, ReadyNumber, Recovered, RoleName,
 };
 use crate::types::{Entry, HardState, Index, NodeId, SnapshotMeta, Term};
 
@@ -69,6 +71,36 @@ fn reads_are_refused_when_too_many_wait() {
         assert_eq!(raft.read_index(context, 0), Ok(()));
     }
     assert_eq!(raft.read_index(u64::MAX, 0), Err(ReadError::Full));
+}
+
+#[test]
+fn reads_do_not_postpone_the_next_tick() {
+    let mut raft = lonely_leader();
+    let deadline_ms = raft.next_deadline_ms();
+    raft.read_index(1, deadline_ms - 1).expect("there is room");
+    let _ = raft.ready();
+    assert_eq!(raft.next_deadline_ms(), deadline_ms);
+}
+
+#[test]
+fn a_server_that_loads_a_snapshot_neither_appends_nor_campaigns() {
+    let mut raft = started(1, &[1, 2, 3]);
+    let (term, leader) = (Term(1), NodeId(2));
+    let meta = Box::new(SnapshotMeta { index: Index(5), term, ..SnapshotMeta::default() });
+    let chunk =
+        Message::SnapshotChunk { term, meta, offset: 0, data: Bytes::from("file"), last: true };
+    raft.step(leader, chunk, 0);
+    let ready = raft.ready().expect("a part to write");
+    raft.persisted(ready.number, 0);
+    let prev = Position::default();
+    let entries = vec![Entry::noop(Index(1), term)];
+    raft.step(leader, Message::Append { term, prev, commit: Index(1), entries }, 0);
+    raft.tick(raft.next_deadline_ms());
+    assert_eq!(raft.ready(), None);
+    assert_eq!(raft.status().last_index, Index(0));
+    raft.snapshot_rejected(raft.next_deadline_ms());
+    raft.tick(raft.next_deadline_ms());
+    assert_eq!(raft.status().role, RoleName::PreCandidate);
 }
 
 #[test]

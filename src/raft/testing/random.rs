@@ -8,7 +8,7 @@ use crate::raft::{Config, RoleName};
 use crate::types::{Index, NodeId};
 
 /// The actions of a history before it heals.
-const ACTIONS: usize = 1000;
+const ACTIONS: usize = 800;
 /// The rounds of ticks and deliveries in which a healed cluster must recover.
 const RECOVERY_ROUNDS: usize = 300;
 const SERVERS: u64 = 5;
@@ -113,16 +113,11 @@ impl History {
             0..2 => self.toggle_disk(id),
             2..4 => self.crash_or_start(id),
             4..6 => self.toggle_partition(id),
-            6 => {
-                self.cluster.with(leader, |raft, _| raft.peer_unreachable(id));
-            }
+            6 => self.cluster.break_link(leader, id),
             7 => {
                 self.cluster.with(leader, |raft, now_ms| raft.transfer_leadership(None, now_ms));
             }
-            8 => {
-                let server = self.cluster.servers.get_mut(&id).expect("a known server");
-                server.is_snapshot_damaged = true;
-            }
+            8 => self.cluster.damage_next_snapshot(id),
             _ => self.cluster.network.clear(),
         }
     }

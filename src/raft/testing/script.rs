@@ -20,18 +20,33 @@ test_each_path! { in "./src/raft/testscripts" as golden => run_script }
 /// More deliveries than any script needs: a cluster that has not come to rest by then never will.
 const MAX_DELIVERIES: usize = 10_000;
 
+/// Decides the election timeouts; no script depends on which of two servers is the quicker.
+const SEED: u64 = 1;
+
 fn run_script(path: &Path) {
-    let mut script = Script { cluster: Cluster::new(default_config(), 1) };
+    let config = default_config();
+    let mut script = Script { cluster: Cluster::new(config.clone(), SEED), config };
     goldenscript::run(&mut script, path).expect("the script runs");
 }
 
 struct Script {
     cluster: Cluster,
+    /// The limits of the servers that are started next.
+    config: Config,
 }
 
 /// What a script can do. Servers are numbers; lists of them are separated by commas.
 #[derive(goldenscript::Command)]
 enum Command {
+    /// Sets limits for the servers that are started next.
+    Limits {
+        #[arg(key)]
+        max_inflight_appends: Option<usize>,
+        #[arg(key)]
+        max_inflight_bytes: Option<usize>,
+        #[arg(key)]
+        max_append_bytes: Option<usize>,
+    },
     /// Starts voters 1 to `voters`, then learners, then servers in no configuration.
     Cluster {
         #[arg(key, optional)]
@@ -40,20 +55,10 @@ enum Command {
         learners: u64,
         #[arg(key, optional)]
         others: u64,
-        #[arg(key)]
-        max_inflight_appends: Option<usize>,
-        #[arg(key)]
-        max_inflight_bytes: Option<usize>,
-        #[arg(key)]
-        max_append_bytes: Option<usize>,
     },
     /// Starts voters whose logs hold entries of these terms, one list a server: `logs 1,1,2 1,1`. All
     /// have seen the latest of these terms.
-    Logs {
-        logs: Vec<String>,
-        #[arg(key)]
-        max_append_bytes: Option<usize>,
-    },
+    Logs(Vec<String>),
     /// Makes a server's election timeout pass, for it alone.
     Timeout(u64),
     /// Elects a server and lets everyone follow.
@@ -166,72 +171,86 @@ impl Script {
     fn execute(&mut self, command: &Command) -> Result<(), Box<dyn Error>> {
         let cluster = &mut self.cluster;
         match command {
-            Command::Cluster { .. } => self.start_cluster(command),
-            Command::Logs { logs, max_append_bytes } => self.start_logs(logs, *max_append_bytes)?,
-            Command::Timeout(id) => {
-                let id = NodeId(*id);
-                let deadline_ms = cluster.raft(id).ok_or("it is down")?.next_deadline_ms();
-                cluster.now_ms = cluster.now_ms.max(deadline_ms);
-                cluster.tick(id);
+            Command::Limits { max_inflight_appends, max_inflight_bytes, max_append_bytes } => {
+                let usual = default_config();
+                self.config = Config {
+                    max_inflight_appends: max_inflight_appends
+                        .unwrap_or(usual.max_inflight_appends),
+                    max_inflight_bytes: max_inflight_bytes.unwrap_or(usual.max_inflight_bytes),
+                    max_append_bytes: max_append_bytes.unwrap_or(usual.max_append_bytes),
+                    ..usual
+                };
             }
+            Command::Cluster { voters, learners, others } => {
+                self.start(*voters, *learners, *others)
+            }
+            Command::Logs(logs) => self.start_with_logs(logs)?,
+            Command::Timeout(id) => self.time_out(*id)?,
             Command::Elect(id) => {
-                self.execute(&Command::Timeout(*id))?;
+                self.time_out(*id)?;
                 self.settle();
             }
-            Command::Advance { ms, only } => {
-                cluster.now_ms += ms;
-                let all = cluster.servers.keys().copied().collect();
-                for id in only.as_deref().map_or(Ok(all), numbers_as_ids)? {
-                    cluster.tick(id);
-                }
-            }
-            Command::Live { ms, only } => {
-                for _ in 0..ms / 10 {
-                    self.execute(&Command::Advance { ms: 10, only: only.clone() })?;
-                    self.settle();
-                }
-            }
+            Command::Advance { ms, only } => self.advance(*ms, only.as_deref())?,
+            Command::Live { ms, only } => self.live(*ms, only.as_deref())?,
             Command::Deliver { count, from, to, kind } => {
-                let mut chosen = self.take(*from, *to, kind.as_deref());
-                let rest = chosen.split_off(chosen.len().min(count.unwrap_or(usize::MAX)));
-                self.cluster.network =
-                    rest.into_iter().chain(self.cluster.network.drain(..)).collect();
-                for envelope in chosen {
-                    self.cluster.deliver(envelope);
-                }
+                let chosen = self.take(*count, *from, *to, kind.as_deref());
+                chosen.into_iter().for_each(|envelope| self.cluster.deliver(envelope));
             }
             Command::Settle => self.settle(),
-            Command::Lose { from, to, kind } => drop(self.take(*from, *to, kind.as_deref())),
+            Command::Lose { from, to, kind } => drop(self.take(None, *from, *to, kind.as_deref())),
             Command::Repeat => cluster.network = cluster.network.iter().flat_map(twice).collect(),
             Command::Reorder => cluster.network = cluster.network.drain(..).rev().collect(),
             Command::Isolate(ids) => cluster.isolated = numbers_as_ids(ids)?.into_iter().collect(),
             Command::Heal => cluster.isolated.clear(),
+            Command::Propose { id, count, bytes } => {
+                for _ in 0..count.unwrap_or(1) {
+                    self.ask(*id, |raft, _| raft.propose(batch(*bytes)));
+                }
+            }
+            Command::Read { id, context } => {
+                let result = cluster.read(NodeId(*id), *context);
+                self.show_refusal(result);
+            }
+            Command::Change { id, voters, learners } => {
+                let learners = learners.as_deref().map_or(Ok(Vec::new()), numbers)?;
+                let target = configuration(&numbers(voters)?, &learners);
+                self.ask(*id, |raft, _| raft.propose_configuration(target));
+            }
+            Command::Transfer { id, to } => {
+                self.ask(*id, |raft, now_ms| raft.transfer_leadership(to.map(NodeId), now_ms));
+            }
+            Command::HoldDisk(id) => cluster.hold_disk(NodeId(*id)),
+            Command::Persist { id, count: Some(count) } => cluster.persist(NodeId(*id), *count),
+            Command::Persist { id, count: None } => cluster.release_disk(NodeId(*id)),
+            Command::Compact { id, kept } => cluster.compact(NodeId(*id), *kept),
+            Command::DeleteOldSnapshots(id) => cluster.delete_old_snapshots(NodeId(*id)),
+            Command::Damage(id) => cluster.damage_next_snapshot(NodeId(*id)),
+            Command::Crash(id) => cluster.crash(NodeId(*id), 0, 0),
+            Command::Restart(id) => cluster.start(NodeId(*id)),
+            Command::BreakLink { id, peer } => cluster.break_link(NodeId(*id), NodeId(*peer)),
             Command::Status(id) => self.show_status(*id)?,
             Command::Log(id) => self.show_log(*id)?,
-            Command::Propose { .. }
-            | Command::Read { .. }
-            | Command::Change { .. }
-            | Command::Transfer { .. } => self.ask(command)?,
-            Command::HoldDisk(_)
-            | Command::Persist { .. }
-            | Command::Compact { .. }
-            | Command::DeleteOldSnapshots(_)
-            | Command::Damage(_)
-            | Command::Crash(_)
-            | Command::Restart(_)
-            | Command::BreakLink { .. } => self.disturb(command),
         }
         Ok(())
     }
 
-    fn start_logs(
-        &mut self,
-        logs: &[String],
-        max_append_bytes: Option<usize>,
-    ) -> Result<(), Box<dyn Error>> {
-        let usual = default_config();
-        let max_append_bytes = max_append_bytes.unwrap_or(usual.max_append_bytes);
-        self.cluster = Cluster::new(Config { max_append_bytes, ..usual }, 1);
+    fn start(&mut self, voters: u64, learners: u64, others: u64) {
+        self.cluster = Cluster::new(self.config.clone(), SEED);
+        let ids: Vec<u64> = (1..=voters + learners + others).collect();
+        let (members, others) = ids.split_at((voters + learners) as usize);
+        let (voters, learners) = members.split_at(voters as usize);
+        for &id in members {
+            self.cluster.add(NodeId(id), configuration(voters, learners), &[], 0);
+        }
+        for &id in others {
+            self.cluster.add(NodeId(id), configuration(&[], &[]), &[], 0);
+        }
+        // That they all begin as followers goes without saying.
+        self.cluster.trace.clear();
+    }
+
+    fn start_with_logs(&mut self, logs: &[String]) -> Result<(), Box<dyn Error>> {
+        self.cluster = Cluster::new(self.config.clone(), SEED);
         let voters: Vec<u64> = (1..=logs.len() as u64).collect();
         let logs: Vec<Vec<u64>> = logs.iter().map(|log| numbers(log)).collect::<Result<_, _>>()?;
         let term = logs.iter().flatten().max().copied().unwrap_or(0);
@@ -242,97 +261,43 @@ impl Script {
         Ok(())
     }
 
-    fn start_cluster(&mut self, command: &Command) {
-        if let Command::Cluster {
-            voters,
-            learners,
-            others,
-            max_inflight_appends,
-            max_inflight_bytes,
-            max_append_bytes,
-        } = command
-        {
-            let usual = default_config();
-            let config = Config {
-                max_inflight_appends: max_inflight_appends.unwrap_or(usual.max_inflight_appends),
-                max_inflight_bytes: max_inflight_bytes.unwrap_or(usual.max_inflight_bytes),
-                max_append_bytes: max_append_bytes.unwrap_or(usual.max_append_bytes),
-                ..usual
-            };
-            self.cluster = Cluster::new(config, 1);
-            let members: Vec<u64> = (1..=voters + learners).collect();
-            let (voting, learning) = members.split_at(*voters as usize);
-            for &id in &members {
-                self.cluster.add(NodeId(id), configuration(voting, learning), &[], 0);
-            }
-            for id in members.len() as u64 + 1..=members.len() as u64 + others {
-                self.cluster.add(NodeId(id), configuration(&[], &[]), &[], 0);
-            }
-        }
-        // That they all begin as followers goes without saying.
-        self.cluster.trace.clear();
+    fn time_out(&mut self, id: u64) -> Result<(), Box<dyn Error>> {
+        let raft = self.cluster.raft(NodeId(id)).ok_or("it is down")?;
+        self.cluster.now_ms = self.cluster.now_ms.max(raft.next_deadline_ms());
+        self.cluster.tick(NodeId(id));
+        Ok(())
     }
 
-    /// What a client or an operator asks of a server; refusals are shown.
-    fn ask(&mut self, command: &Command) -> Result<(), Box<dyn Error>> {
-        let refusal = match command {
-            Command::Propose { id, count, bytes } => (0..count.unwrap_or(1))
-                .filter_map(|_| self.call(*id, |raft, _| raft.propose(batch(*bytes))))
-                .last(),
-            Command::Read { id, context } => {
-                let result = self.cluster.read(NodeId(*id), *context);
-                result.and_then(Result::err).map(|error| error.to_string())
-            }
-            Command::Change { id, voters, learners } => {
-                let learners = learners.as_deref().map_or(Ok(Vec::new()), numbers)?;
-                let target = configuration(&numbers(voters)?, &learners);
-                self.call(*id, |raft, _| raft.propose_configuration(target))
-            }
-            Command::Transfer { id, to } => {
-                let to = to.map(NodeId);
-                self.call(*id, |raft, now_ms| raft.transfer_leadership(to, now_ms))
-            }
-            _ => None,
-        };
-        if let Some(refusal) = refusal {
-            let _ = writeln!(self.cluster.trace, "refused: {refusal}");
+    fn advance(&mut self, ms: u64, only: Option<&str>) -> Result<(), Box<dyn Error>> {
+        self.cluster.now_ms += ms;
+        let all = self.cluster.servers.keys().copied().collect();
+        for id in only.map_or(Ok(all), numbers_as_ids)? {
+            self.cluster.tick(id);
         }
         Ok(())
     }
 
-    fn call<T, E: std::fmt::Display>(
+    fn live(&mut self, ms: u64, only: Option<&str>) -> Result<(), Box<dyn Error>> {
+        let step_ms = self.config.heartbeat_interval_ms;
+        for _ in 0..ms / step_ms {
+            self.advance(step_ms, only)?;
+            self.settle();
+        }
+        Ok(())
+    }
+
+    fn ask<T, E: std::fmt::Display>(
         &mut self,
         id: u64,
         act: impl FnOnce(&mut Raft, u64) -> Result<T, E>,
-    ) -> Option<String> {
+    ) {
         let result = self.cluster.with(NodeId(id), act);
-        result.and_then(Result::err).map(|error| error.to_string())
+        self.show_refusal(result);
     }
 
-    /// What happens to a server, its disk and its links.
-    fn disturb(&mut self, command: &Command) {
-        let cluster = &mut self.cluster;
-        match command {
-            Command::HoldDisk(id) => cluster.hold_disk(NodeId(*id)),
-            Command::Persist { id, count: Some(count) } => cluster.persist(NodeId(*id), *count),
-            Command::Persist { id, count: None } => cluster.release_disk(NodeId(*id)),
-            Command::Compact { id, kept } => cluster.compact(NodeId(*id), *kept),
-            Command::DeleteOldSnapshots(id) => {
-                let server = cluster.servers.get_mut(&NodeId(*id)).expect("a known server");
-                while server.disk.snapshots.len() > 1 {
-                    server.disk.snapshots.pop_first();
-                }
-            }
-            Command::Damage(id) => {
-                let server = cluster.servers.get_mut(&NodeId(*id)).expect("a known server");
-                server.is_snapshot_damaged = true;
-            }
-            Command::Crash(id) => cluster.crash(NodeId(*id), 0, 0),
-            Command::Restart(id) => cluster.start(NodeId(*id)),
-            Command::BreakLink { id, peer } => {
-                cluster.with(NodeId(*id), |raft, _| raft.peer_unreachable(NodeId(*peer)));
-            }
-            _ => {}
+    fn show_refusal<T, E: std::fmt::Display>(&mut self, result: Option<Result<T, E>>) {
+        if let Some(Err(refusal)) = result {
+            let _ = writeln!(self.cluster.trace, "refused: {refusal}");
         }
     }
 
@@ -344,19 +309,26 @@ impl Script {
         panic!("the cluster does not come to rest");
     }
 
-    /// Takes the chosen messages off the network.
+    /// Takes the chosen messages off the network, the first `count` of them if given.
     fn take(
         &mut self,
+        count: Option<usize>,
         from: Option<u64>,
         to: Option<u64>,
         kind: Option<&str>,
-    ) -> VecDeque<Envelope> {
-        let is_chosen = |envelope: &Envelope| {
-            from.is_none_or(|id| envelope.from == NodeId(id))
+    ) -> Vec<Envelope> {
+        let (mut chosen, mut others) = (Vec::new(), VecDeque::new());
+        for envelope in self.cluster.network.drain(..) {
+            let is_chosen = count.is_none_or(|count| chosen.len() < count)
+                && from.is_none_or(|id| envelope.from == NodeId(id))
                 && to.is_none_or(|id| envelope.to == NodeId(id))
-                && kind.is_none_or(|kind| kind_of(&envelope.message) == kind)
-        };
-        let (chosen, others) = self.cluster.network.drain(..).partition(is_chosen);
+                && kind.is_none_or(|kind| kind_of(&envelope.message) == kind);
+            if is_chosen {
+                chosen.push(envelope);
+            } else {
+                others.push_back(envelope);
+            }
+        }
         self.cluster.network = others;
         chosen
     }
