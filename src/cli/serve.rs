@@ -3,7 +3,6 @@
 use std::io;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::config::{self, ServeArgs};
 use super::exit::CliError;
@@ -19,12 +18,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), CliError> {
 
 /// Log lines go to stderr: stdout belongs to answers, and a server gives none there.
 fn start_logging(settings: &Settings) -> Result<(), CliError> {
-    // The runtime tries each disk for polled I/O, which few can do, and calls every no an error.
-    let quiet = "glommio::reactor=off".parse().expect("a constant directive");
-    let level = LevelFilter::from_level(settings.log_level);
-    let filter = EnvFilter::default().add_directive(level.into()).add_directive(quiet);
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(EnvFilter::new(settings.log_directives()))
         .with_writer(io::stderr)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()));
     let started = match settings.log_format {

@@ -160,6 +160,12 @@ impl Settings {
         }
     }
 
+    /// What is logged, in the words of `tracing_subscriber::EnvFilter`.
+    pub fn log_directives(&self) -> String {
+        // The runtime tries each disk for polled I/O, which few can do, and calls every no an error.
+        format!("{},glommio::reactor=off", self.log_level)
+    }
+
     fn addr_with_port(&self, port: u16) -> String {
         let host = self.bind_host();
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -304,6 +310,12 @@ mod tests {
     fn zero_shards_means_one_a_core() {
         assert_eq!(with(|s| s.shards = 3).executor_count(), 3);
         assert!(with(|s| s.shards = 0).executor_count() >= 1);
+    }
+
+    #[test]
+    fn the_runtime_may_not_cry_wolf_at_any_level() {
+        let debug = with(|s| s.log_level = Level::DEBUG);
+        assert_eq!(debug.log_directives(), "DEBUG,glommio::reactor=off");
     }
 
     #[test]
