@@ -10,8 +10,8 @@
 //!  reflection ----------+--> finished
 //! ```
 //!
-//! A call leaves its table when it is answered, when its deadline passes, when its client cancels it
-//! or with the connection. An answer that comes later finds no call and is dropped.
+//! A call leaves its table when it is answered, when its deadline passes, when its client cancels
+//! it, or with the connection. An answer that comes later finds no call and is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -118,6 +118,7 @@ pub(super) fn put_prefix(out: &mut BytesMut, length: usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -159,8 +160,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_of_a_body_gives_the_same_messages(
-            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..6),
-            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
+            messages in vec(vec(any::<u8>(), 0..40), 0..6),
+            cuts in vec(any::<prop::sample::Index>(), 0..12),
         ) {
             let mut rest = framed(&messages);
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(rest.len() + 1)).collect();
@@ -181,7 +182,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..6)) {
+        fn garbage_never_panics(frames in vec(vec(any::<u8>(), 0..20), 0..6)) {
             let mut assembler = Assembler::default();
             for frame in frames {
                 assembler.push(Bytes::from(frame));

@@ -2,8 +2,8 @@
 //!
 //! `h2` flushes each time it is polled, which would make one small send of every answer. Here a
 //! flush does nothing: bytes gather until the connection's turn ends, and then
-//! [`Socket::poll_send`] sends them all at once. A turn that fills the cork sends early; a peer that
-//! does not read keeps it full, and `h2` then has to wait, and with it every answer behind it.
+//! [`Socket::poll_send`] sends them all at once. A turn that fills the cork sends early; a peer
+//! that does not read keeps it full: `h2` then has to wait, and with it every answer behind it.
 //!
 //! ```text
 //!   h2 --poll_write--> cork (at most MAX_CORKED_BYTES) --end of turn--> send(2)

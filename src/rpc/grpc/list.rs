@@ -1,8 +1,8 @@
 //! A list on its way from the store to one client: a bounded channel of chunks between two tasks of
 //! one executor.
 //!
-//! Either end may leave at any time and the other learns of it at once. (glommio's own local channel
-//! leaves a sender that waits for room waiting for ever when its receiver is dropped.)
+//! Either end may leave at any time and the other learns of it at once. (glommio's own local
+//! channel leaves a sender that waits for room waiting for ever when its receiver is dropped.)
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! The gRPC server: `api.KV`, `mokv.v1.Admin`, health and reflection, over the `h2` crate on glommio.
+//! The gRPC server: `api.KV`, `mokv.v1.Admin`, health and reflection, over `h2` on glommio.
 //!
 //! ```text
 //!   server       accepts, counts and drains connections
@@ -8,8 +8,9 @@
 //!   backend      the door to the store                       reply, list, signal
 //! ```
 //!
-//! The protocol is gRPC over HTTP/2 (`PROTOCOL-HTTP2.md` of the gRPC project): a call is a stream; its
-//! request is HEADERS and DATA, its answer HEADERS, DATA and trailing HEADERS that hold the status.
+//! The protocol is gRPC over HTTP/2 (`PROTOCOL-HTTP2.md` of the gRPC project): a call is a stream;
+//! its request is HEADERS and DATA, its answer HEADERS, DATA and trailing HEADERS that hold the
+//! status.
 //!
 //! What a client can make the server keep is bounded, and each bound has its answer:
 //!

@@ -1,8 +1,8 @@
 //! How answers come back to the connection that waits for them.
 //!
-//! Each connection has one [`ReplyQueue`]. All answers that are sent before its task runs again wake
-//! it once and are written to the socket together. The queue is bounded by the calls a connection
-//! may have open: each has one [`ReplyHandle`], and each handle pushes once.
+//! Each connection has one [`ReplyQueue`]. All answers that are sent before its task runs again
+//! wake it once and are written to the socket together. The queue is bounded by the calls a
+//! connection may have open: each has one [`ReplyHandle`], and each handle pushes once.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -130,7 +130,8 @@ impl Status {
     #[must_use]
     pub fn value_too_large(value_bytes: usize) -> Status {
         let message = format!(
-            "the value has {value_bytes} bytes; a value has at most {MAX_VALUE_BYTES}. Nothing was done"
+            "the value has {value_bytes} bytes; a value has at most {MAX_VALUE_BYTES}. Nothing was \
+             done"
         );
         Status::not_done(Code::InvalidArgument, "VALUE_TOO_LARGE", message)
             .with("max_value_bytes", MAX_VALUE_BYTES)
@@ -249,7 +250,8 @@ impl Status {
     #[must_use]
     pub fn message_too_large(message_bytes: usize, max_message_bytes: usize) -> Status {
         let message = format!(
-            "the message has {message_bytes} bytes, {max_message_bytes} are allowed. Nothing was done"
+            "the message has {message_bytes} bytes, {max_message_bytes} are allowed. Nothing was \
+             done"
         );
         Status::not_done(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message)
             .with("max_message_bytes", max_message_bytes)
@@ -279,7 +281,8 @@ impl Status {
     #[must_use]
     pub fn unknown_health_service(service: &str) -> Status {
         let message = format!(
-            "no health is kept for {service:?}; ask for \"\", \"liveness\", \"readiness\" or \"startup\""
+            "no health is kept for {service:?}; ask for \"\", \"liveness\", \"readiness\" or \
+             \"startup\""
         );
         Status::not_done(Code::NotFound, "UNKNOWN_HEALTH_SERVICE", message)
     }

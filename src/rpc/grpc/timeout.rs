@@ -73,7 +73,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_amount_in_range_reads_back(amount in 0u64..100_000_000) {
-            prop_assert_eq!(parse_timeout(format!("{amount}m").as_bytes()), Ok(Duration::from_millis(amount)));
+            let value = format!("{amount}m");
+            prop_assert_eq!(parse_timeout(value.as_bytes()), Ok(Duration::from_millis(amount)));
         }
 
         #[test]

@@ -1,8 +1,8 @@
 //! Keeps a task from waking itself for work that its present turn will do anyway.
 //!
 //! `h2` wakes the connection's task whenever something is queued for it, and here the task itself
-//! does all the queueing. The waker it hands out therefore remembers a wake that comes during a turn
-//! instead of scheduling one more.
+//! does all the queueing. The waker it hands out therefore remembers a wake that comes during a
+//! turn instead of scheduling one more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use super::super::framing::{Assembler, put_prefix};
 use super::super::proto::api;
 
-/// Wide, so that a stream that is not read does not stop the others. A stream's own is left at 64 KiB.
+/// Wide, so that a stream that is not read does not stop the others. A stream's own window is left
+/// at 64 KiB.
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// One connection.
