@@ -2,9 +2,9 @@
 
 use crate::types::{Entry, HardState, MAX_ENTRY_BYTES, NodeId, SnapshotMeta};
 
-/// The most bytes of proposed but uncommitted entries a leader holds; beyond it, proposals are
-/// refused with [`ProposeError::Full`](super::ProposeError::Full) until some commit.
-pub const MAX_UNCOMMITTED_BYTES: usize = 64 << 20;
+/// The most bytes of proposed entries a leader holds that are uncommitted, or not on its own disk;
+/// beyond it, proposals are refused with [`ProposeError::Full`](super::ProposeError::Full).
+pub const MAX_UNSETTLED_BYTES: usize = 64 << 20;
 
 /// The most reads a server holds unconfirmed; beyond it, reads are refused with
 /// [`ReadError::Full`](super::ReadError::Full).

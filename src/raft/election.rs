@@ -231,7 +231,7 @@ impl Raft {
         self.role = Role::Leader(Box::new(Leader {
             progress,
             term_start: next_index,
-            uncommitted_bytes: self.log.uncommitted_bytes(),
+            unsettled_bytes: self.log.unsettled_bytes(self.durability.index()),
             heartbeat_deadline_ms: self.now_ms + self.config.heartbeat_interval_ms,
             reads: ReadRounds::default(),
             transfer: None,

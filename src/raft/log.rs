@@ -147,10 +147,10 @@ impl Log {
         self.get(index).map_or(0, Entry::len_bytes)
     }
 
-    /// The size of all uncommitted entries, in bytes.
-    pub(super) fn uncommitted_bytes(&self) -> usize {
-        let committed = (self.commit.0 - self.base.index.0) as usize;
-        self.entries.range(committed..).map(Entry::len_bytes).sum()
+    /// The size of all entries that are uncommitted or after `durable`, in bytes.
+    pub(super) fn unsettled_bytes(&self, durable: Index) -> usize {
+        let settled = self.commit.min(durable).0 - self.base.index.0;
+        self.entries.range(settled as usize..).map(Entry::len_bytes).sum()
     }
 
     /// Adds an entry at the end. A configuration is in force from here on.

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use thiserror::Error;
 
-use super::config::MAX_UNCOMMITTED_BYTES;
+use super::config::MAX_UNSETTLED_BYTES;
 use super::progress::Progress;
 use super::{Raft, Role};
 use crate::types::{Configuration, Index, NodeId};
@@ -52,8 +52,8 @@ pub enum ChangeError {
     /// The configuration contradicts itself.
     #[error("the configuration is impossible: {0}")]
     Invalid(&'static str),
-    /// Too much is uncommitted: see [`MAX_UNCOMMITTED_BYTES`].
-    #[error("too many proposed bytes are uncommitted; try again when some are")]
+    /// Too much is uncommitted or unwritten: see [`MAX_UNSETTLED_BYTES`].
+    #[error("too many proposed bytes wait to be stored; try again soon")]
     Full,
 }
 
@@ -78,7 +78,7 @@ impl Raft {
         if self.has_pending_change() {
             return Err(ChangeError::Pending(self.log.configuration_index()));
         }
-        if leader.uncommitted_bytes >= MAX_UNCOMMITTED_BYTES {
+        if leader.unsettled_bytes >= MAX_UNSETTLED_BYTES {
             return Err(ChangeError::Full);
         }
         let current = self.log.configuration();

@@ -11,6 +11,9 @@
 //!   persisted, snapshot_installed ...              +------+   committed entries ----> state machine
 //! ```
 //!
+//! After any input a driver takes Readys until there are none, and does what they say; `ready` tells
+//! in which order. It calls `tick` at `next_deadline_ms` at the latest.
+//!
 //! # How it works
 //! Time is divided into *terms*. In each, at most one server is elected leader, because a server
 //! votes once a term, durably, and a majority must vote for the leader. The leader appends proposals
@@ -70,8 +73,8 @@ mod testing;
 use std::collections::BTreeMap;
 
 pub use config::{
-    Config, MAX_COMMITTED_BYTES, MAX_PENDING_READS, MAX_SNAPSHOT_CHUNK_BYTES,
-    MAX_UNCOMMITTED_BYTES, Recovered,
+    Config, MAX_COMMITTED_BYTES, MAX_PENDING_READS, MAX_SNAPSHOT_CHUNK_BYTES, MAX_UNSETTLED_BYTES,
+    Recovered,
 };
 pub use membership::ChangeError;
 pub use message::{Message, Position};
@@ -140,8 +143,9 @@ struct Leader {
     /// The index of the empty entry that began the term. Entries before it do not commit by
     /// counting (§5.4.2), and until it is committed the true commit index is unknown.
     term_start: Index,
-    /// The bytes of uncommitted entries.
-    uncommitted_bytes: usize,
+    /// The bytes of entries that are uncommitted, or not durable here: all that proposals may still
+    /// have to wait for.
+    unsettled_bytes: usize,
     /// When the next heartbeat is due. Rounds of reads do not postpone it: what a leader checks at
     /// each tick must not wait until nobody reads.
     heartbeat_deadline_ms: u64,
@@ -282,7 +286,10 @@ impl Raft {
         self.durability.confirm(number, self.now_ms);
         match self.role {
             Role::Candidate(_) => self.count_own_vote(),
-            Role::Leader(_) => self.advance_commit(),
+            Role::Leader(_) => {
+                self.settle();
+                self.advance_commit();
+            }
             Role::Follower | Role::PreCandidate(_) => {}
         }
     }

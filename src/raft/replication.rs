@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use super::config::MAX_UNCOMMITTED_BYTES;
+use super::config::MAX_UNSETTLED_BYTES;
 use super::message::{Message, Position};
 use super::progress::{Outgoing, Progress};
 use super::quorum;
@@ -32,8 +32,8 @@ pub enum ProposeError {
         /// The server that will lead.
         to: NodeId,
     },
-    /// Too much is uncommitted: see [`MAX_UNCOMMITTED_BYTES`].
-    #[error("too many proposed bytes are uncommitted; propose again when some are")]
+    /// Too much is uncommitted or unwritten: see [`MAX_UNSETTLED_BYTES`].
+    #[error("too many proposed bytes wait to be stored; propose again soon")]
     Full,
 }
 
@@ -54,7 +54,7 @@ impl Raft {
         if let Some(transfer) = &leader.transfer {
             return Err(ProposeError::Transferring { to: transfer.to() });
         }
-        if leader.uncommitted_bytes + batch.len_bytes() > MAX_UNCOMMITTED_BYTES {
+        if leader.unsettled_bytes + batch.len_bytes() > MAX_UNSETTLED_BYTES {
             return Err(ProposeError::Full);
         }
         let entry = batch.seal(self.log.last_index().next(), self.term());
@@ -81,7 +81,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else {
             panic!("only a leader appends to its own log");
         };
-        leader.uncommitted_bytes += entry.len_bytes();
+        leader.unsettled_bytes += entry.len_bytes();
         self.log.append(entry);
     }
 
@@ -155,8 +155,15 @@ impl Raft {
             return;
         }
         self.log.commit_to(agreed);
-        leader.uncommitted_bytes = self.log.uncommitted_bytes();
+        self.settle();
         self.advance_membership();
+    }
+
+    /// Makes room for proposals after the commit index or the disk has moved.
+    pub(super) fn settle(&mut self) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.unsettled_bytes = self.log.unsettled_bytes(self.durability.index());
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::cluster::{batch, configuration, default_config};
 use crate::raft::{
-    ChangeError, Config, MAX_COMMITTED_BYTES, MAX_PENDING_READS, MAX_UNCOMMITTED_BYTES, Message,
+    ChangeError, Config, MAX_COMMITTED_BYTES, MAX_PENDING_READS, MAX_UNSETTLED_BYTES, Message,
     Position, ProposeError, Raft, ReadError, ReadyNumber, Recovered, RoleName,
 };
 use crate::types::{Entry, HardState, Index, NodeId, SnapshotMeta, Term};
@@ -44,22 +44,23 @@ fn lonely_leader() -> Raft {
 }
 
 #[test]
-fn proposals_are_refused_when_too_much_is_uncommitted() {
+fn proposals_are_refused_when_too_much_is_unsettled() {
     let mut raft = lonely_leader();
     let taken = (0..).take_while(|_| raft.propose(batch(ENTRY_BYTES)).is_ok()).count();
-    assert_eq!(taken, MAX_UNCOMMITTED_BYTES / ENTRY_BYTES - 1, "each is a little over a MiB");
+    assert_eq!(taken, MAX_UNSETTLED_BYTES / ENTRY_BYTES - 1, "each is a little over a MiB");
     assert_eq!(raft.propose(batch(ENTRY_BYTES)), Err(ProposeError::Full));
 }
 
 #[test]
-fn proposals_are_taken_again_when_some_have_committed() {
+fn proposals_are_taken_again_when_they_are_durable_here_and_committed() {
     let mut raft = lonely_leader();
     while raft.propose(batch(ENTRY_BYTES)).is_ok() {}
     let ready = raft.ready().expect("entries to write");
     let last = raft.status().last_index;
     let now_ms = raft.next_deadline_ms();
-    raft.persisted(ready.number, now_ms);
     raft.step(NodeId(2), Message::Appended { term: Term(1), match_index: last }, now_ms);
+    assert_eq!(raft.propose(batch(ENTRY_BYTES)), Err(ProposeError::Full));
+    raft.persisted(ready.number, now_ms);
     assert_eq!(raft.status().commit, last);
     assert_eq!(raft.propose(batch(ENTRY_BYTES)), Ok(last.next()));
 }
