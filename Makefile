@@ -71,11 +71,10 @@ conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, 
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/python/run $(TOOLS) target/release/mokv
 
-bench: ## Measure puts and reads beside etcd's; installs Debian's etcd-server and nghttp2-client
-	$(call need,cc,Debian package build-essential)
+bench: build ## Measure puts and reads beside etcd's; installs Debian's etcd-server and nghttp2-client
 	@command -v etcd >/dev/null || apt-get install -y --no-install-recommends etcd-server
 	@command -v h2load >/dev/null || apt-get install -y --no-install-recommends nghttp2-client
-	$(CARGO) bench --locked --bench kv
+	MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) bench --profile dev --locked --bench kv
 
 chaos: build ## Run 100 rounds of each crash test (about half an hour)
 	MOKV_CHAOS_ROUNDS=100 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process crash -- --nocapture

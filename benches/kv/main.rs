@@ -20,6 +20,8 @@ mod mokv;
 mod store;
 mod table;
 
+#[path = "../../tests/support/binary.rs"]
+mod binary;
 #[path = "../../tests/support/grpc.rs"]
 mod grpc;
 #[path = "../../tests/support/ports.rs"]

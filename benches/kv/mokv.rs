@@ -1,4 +1,4 @@
-//! Three members of mökv, of the executable that was built with this bench.
+//! Three members of mökv, as users run it.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use prost::Message;
 
 use crate::Result;
+use crate::binary::mokv;
 use crate::ports::free_ports;
 use crate::process::Process;
 use crate::store::{self, Operation, Store};
@@ -41,7 +42,7 @@ pub(crate) fn start(data: &Path) -> Result<Store> {
     let ports = free_ports(9);
     let mut servers = Vec::new();
     for (i, own) in ports.chunks(3).enumerate() {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mokv"));
+        let mut command = Command::new(mokv());
         command
             .args(["serve", "--node-name", &format!("m{i}"), "--log-level", "warn"])
             .arg("--data-dir")

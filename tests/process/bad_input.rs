@@ -1,11 +1,13 @@
 //! Garbage, half-open connections and calls over the limits: a clear answer, and the server serves on.
 
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::grpc::{self, Answer, Call};
@@ -13,6 +15,8 @@ use crate::wire::{self, GetRequest, SetRequest};
 
 const MAX_KEY_BYTES: usize = 4 << 10;
 const MAX_VALUE_BYTES: usize = 1 << 20;
+/// The time in which a connection that sent garbage and ended is closed by the server.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// Half-open connections on each port at a time.
 const HALF_OPEN: usize = 100;
 
@@ -26,10 +30,11 @@ const UNIMPLEMENTED: u32 = 12;
 async fn garbage_on_every_port_disturbs_nobody() {
     let cluster = Cluster::start(3).await;
     for node in &cluster.nodes {
-        for addr in [&node.rpc_addr, &node.gossip_addr, &node.metrics_addr] {
-            for garbage in garbage() {
-                send_tcp(addr, &garbage).await;
-            }
+        for garbage in garbage() {
+            send_tcp(&node.rpc_addr, &garbage).await;
+            send_tcp(&node.gossip_addr, &garbage).await;
+            let mut socket = TcpStream::connect(&node.metrics_addr).await.expect("it is open");
+            let _ = socket.write_all(&garbage).await;
         }
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
         for garbage in garbage() {
@@ -121,7 +126,19 @@ async fn serves_on(mut cluster: Cluster) {
         let set = SetRequest { key: "still".to_owned(), value: "here".into() };
         let answer = wire::call(addr, "/api.KV/Set", &set).await.expect("it answers");
         assert_eq!(answer.status, Some(OK), "{}", answer.message);
+        let metrics = http_get(&cluster.nodes[number].metrics_addr, "/metrics").await;
+        assert!(metrics.contains("mokv_build_info"), "{metrics}");
     }
+}
+
+async fn http_get(addr: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(addr).await.expect("the port is open");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("the server reads");
+    let mut answer = String::new();
+    let read = timeout(CLOSE_LIMIT, socket.read_to_string(&mut answer)).await;
+    read.expect("the server answers in time").expect("the answer is text");
+    answer
 }
 
 async fn call(
@@ -157,12 +174,15 @@ fn garbage() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends bytes, and reads until the server closes or has answered something.
+/// Sends bytes and the end of the stream, and waits until the server closes its end too.
 async fn send_tcp(addr: &str, bytes: &[u8]) {
     let mut socket = TcpStream::connect(addr).await.expect("the port is open");
-    // Both may fail: a server that closes in the middle of garbage is right.
-    let _ = socket.write_all(bytes).await;
-    let _ = socket.shutdown().await;
-    let mut answer = [0; 1024];
-    let _ = socket.read(&mut answer).await;
+    let closed = timeout(CLOSE_LIMIT, async {
+        // Each may fail: a server that closes in the middle of garbage is right.
+        let _ = socket.write_all(bytes).await;
+        let _ = socket.shutdown().await;
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+    });
+    let start = &bytes[..bytes.len().min(16)];
+    closed.await.unwrap_or_else(|_| panic!("{addr} keeps a connection that sent {start:x?}..."));
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, mokv};
+use crate::binary::mokv;
+use crate::cluster::Cluster;
 use crate::poll::{self, ensure};
 
 /// The time in which a server that cannot start has said so.

@@ -1,19 +1,19 @@
 //! A cluster of server processes that a test starts, kills, restarts and questions.
 
-use std::env;
-use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
+use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mokv_client::{Client, Options, Server, Status};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::binary::mokv;
 use crate::poll::{self, ensure};
 use crate::ports::free_ports;
 use crate::process::Process;
@@ -49,11 +49,6 @@ pub(crate) struct Cluster {
     // Dropped after the nodes: the directory goes when the servers are gone.
     directory: Option<TempDir>,
     _alone: MutexGuard<'static, ()>,
-}
-
-/// The executable under test: the one that `MOKV_BINARY` names, or the one built with the tests.
-pub(crate) fn mokv() -> OsString {
-    env::var_os("MOKV_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_mokv").into())
 }
 
 impl Cluster {
@@ -124,6 +119,7 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         assert!(node.process.is_none(), "{} runs already", node.name);
+        node.wait_for_ports();
         let mut command = Command::new(mokv());
         command.arg(format!("--config-file={}", node.config.display()));
         node.process = Some(Process::spawn(&mut command, &node.log).expect("mokv can be started"));
@@ -235,6 +231,19 @@ impl Node {
     /// Everything that it has printed.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until nobody listens on its ports: the kernel takes an io_uring apart, and closes the
+    /// sockets in it, some milliseconds after its process is gone.
+    fn wait_for_ports(&self) {
+        let end = Instant::now() + STOP_LIMIT;
+        let addrs = [&self.rpc_addr, &self.gossip_addr, &self.metrics_addr];
+        while addrs.iter().any(|addr| TcpStream::connect(addr).is_ok())
+            || UdpSocket::bind(&self.gossip_addr).is_err()
+        {
+            assert!(Instant::now() < end, "somebody listens on the ports of {}", self.name);
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -27,6 +27,8 @@ mod snapshot;
 mod wire;
 mod workload;
 
+#[path = "../support/binary.rs"]
+mod binary;
 #[path = "../support/grpc.rs"]
 mod grpc;
 #[path = "../support/ports.rs"]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mokv_client::{Client, Status};
+use mokv_client::{Client, Error, Status};
 
 use crate::cluster::Cluster;
 use crate::poll::{self, ensure};
@@ -14,6 +14,8 @@ const KEYS: u64 = 1_000_000;
 const VALUE_BYTES: usize = 64;
 /// Writes in flight while the keys are written.
 const IN_FLIGHT: u64 = 1_000;
+/// How often a write is tried whose answer was lost to a change of leaders.
+const MAX_REPEATS: usize = 10;
 /// The time in which a million keys are snapshotted, sent and restored on a small machine.
 const BULK_LIMIT: Duration = Duration::from_secs(120);
 
@@ -22,8 +24,8 @@ async fn a_million_keys_survive_truncation_a_fresh_member_and_a_restart() {
     let mut cluster = Cluster::start(3).await;
     let first_segment = oldest_segment(&cluster.nodes[0].data_dir);
     let began = Instant::now();
-    write_all(&cluster.client()).await;
-    println!("{KEYS} keys written in {:?}", began.elapsed());
+    let repeated = write_all(&cluster.client()).await;
+    println!("{KEYS} keys written in {:?}, {repeated} writes repeated", began.elapsed());
     for number in 0..3 {
         wait_for_status(&cluster, number, "it took a snapshot", |status| {
             status.snapshot_index > 0 && status.keys == KEYS
@@ -80,21 +82,37 @@ fn oldest_segment(data_dir: &Path) -> String {
     names.filter(|name| name.starts_with("wal-")).min().expect("a member has a log")
 }
 
-async fn write_all(client: &Client) {
+/// Writes every key, and returns how many writes had to be repeated.
+async fn write_all(client: &Client) -> usize {
     let tasks: Vec<_> = (0..IN_FLIGHT)
         .map(|first| {
             let client = client.clone();
             tokio::spawn(async move {
+                let mut repeated = 0;
                 for i in (first..KEYS).step_by(IN_FLIGHT as usize) {
-                    client.set(key(i), value_of(i)).await?;
+                    repeated += write_until_acknowledged(&client, i).await;
                 }
-                Ok::<_, mokv_client::Error>(())
+                repeated
             })
         })
         .collect();
+    let mut repeated = 0;
     for task in tasks {
-        task.await.expect("a writer does not panic").expect("a healthy cluster takes every write");
+        repeated += task.await.expect("every write succeeds in the end");
     }
+    repeated
+}
+
+/// Writes one key, again where the outcome is unknown, and returns how often it was repeated.
+async fn write_until_acknowledged(client: &Client, i: u64) -> usize {
+    for repeated in 0..MAX_REPEATS {
+        match client.set(key(i), value_of(i)).await {
+            Ok(_) => return repeated,
+            Err(Error::OutcomeUnknown { .. } | Error::Unavailable { .. }) => {}
+            Err(other) => panic!("{}: {other}", key(i)),
+        }
+    }
+    panic!("{} was not acknowledged in {MAX_REPEATS} tries", key(i));
 }
 
 async fn wait_for_status(

@@ -216,7 +216,7 @@ class Ghz(unittest.TestCase):
             self.skipTest("ghz could not be installed")
 
     def load(self, address, *options):
-        command = [self.ghz, "--insecure", "--format", "json", "-c", "20", *options, address]
+        command = [self.ghz, "--insecure", "--format", "json", *options, address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 0, done.stderr)
         report = json.loads(done.stdout)
@@ -227,7 +227,7 @@ class Ghz(unittest.TestCase):
         data = '{"key":"ghz-{{.RequestNumber}}","value":"d29ybGQ="}'
         proto = ("--proto", str(HERE / "contract.proto"), "--call", "api.KV.Set", "-d", data)
         for address in cluster.addresses:
-            self.assertEqual(self.load(address, *proto, "-n", "500"), 500)
+            self.assertEqual(self.load(address, *proto, "-n", "500", "-c", "20"), 500)
 
     def test_ghz_works_by_reflection_alone(self):
         calls = [
@@ -238,7 +238,7 @@ class Ghz(unittest.TestCase):
         ]
         for address in cluster.addresses[::2]:
             for call, data in calls:
-                self.load(address, "--call", call, "-d", data, "-n", "200")
+                self.load(address, "--call", call, "-d", data, "-n", "200", "-c", "20")
 
     def test_ghz_streams_lists(self):
         proto = ("--proto", str(HERE / "contract.proto"), "--call", "api.KV.List", "-d", "{}")
