@@ -30,7 +30,7 @@ mod signals;
 mod snapshots;
 mod view;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,9 +114,13 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
     }
     report.into_result()?;
     let lock = DataDirLock::acquire(&settings.data_dir)?;
-    let peer_addr = resolve(&settings.bind_addr)?;
-    let rpc_addr = SocketAddr::new(peer_addr.ip(), settings.rpc_port);
-    let metrics_addr = SocketAddr::new(peer_addr.ip(), settings.metrics_port);
+    let addr = settings.bind_addr.clone();
+    let ip = settings
+        .resolve_bind_ip()
+        .map_err(|error| ServeError::Address { addr, cause: error.to_string() })?;
+    let peer_addr = SocketAddr::new(ip, settings.bind_port());
+    let rpc_addr = SocketAddr::new(ip, settings.rpc_port);
+    let metrics_addr = SocketAddr::new(ip, settings.metrics_port);
     let executors = settings.executor_count();
     let shared = Arc::new(Shared::new(&settings, executors));
     signals::watch(Arc::clone(&shared)).map_err(ServeError::runtime)?;
@@ -187,10 +191,4 @@ fn wait_for_all(
         result = result.and(ended);
     }
     result
-}
-
-fn resolve(addr: &str) -> Result<SocketAddr, ServeError> {
-    let fail = |cause: String| ServeError::Address { addr: addr.to_owned(), cause };
-    let mut addrs = addr.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
-    addrs.next().ok_or_else(|| fail("the name has no address".to_owned()))
 }
