@@ -217,6 +217,16 @@ mod tests {
         assert!(matches!(decode(&mixed, 1 << 16), Err(SnapshotError::Frame { .. })));
     }
 
+    #[test]
+    fn a_footer_that_counts_other_items_is_refused() {
+        let mut frames = frame::FrameWriter::new();
+        let header = encode(&Items::new());
+        let length = u32::from_le_bytes(*header[16..].first_chunk().expect("a frame"));
+        let mut file = frames.write_raw(1, 0, &header[24..24 + length as usize]).to_vec();
+        file.extend(frames.write_raw(3, 0, &1u64.to_le_bytes()));
+        assert_eq!(decode(&file, 4096).err(), Some(SnapshotError::Count { said: 1, found: 0 }));
+    }
+
     fn some_bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(any::<u8>(), len)
     }

@@ -1,11 +1,12 @@
 //! Damage is never taken for a crash: not one bad sector, lost write or missing file makes a log
 //! shorter without an error, but for the two cases that nothing can tell.
 
-use super::SEGMENT_BYTES;
 use super::crash_disk::CrashDisk;
 use super::server::{Event, Server, live_through};
-use crate::storage::op::FileName;
-use crate::storage::{Recovered, RecoveryError, Storage};
+use super::{SEGMENT_BYTES, meta};
+use crate::storage::op::{Disk, FileName};
+use crate::storage::{Identity, Recovered, RecoveryError, SegmentId, SnapshotEncoder, Storage};
+use crate::types::{ClusterId, Index, NodeId};
 
 /// What recovery makes of a disk that was changed behind its back.
 fn recovered(disk: &CrashDisk) -> Result<Recovered, RecoveryError> {
@@ -101,4 +102,31 @@ fn a_missing_file_is_named_unless_nothing_is_lost_with_it() {
             }
         }
     }
+}
+
+#[test]
+fn a_file_of_another_server_is_foreign() {
+    let (server, segments) = whole();
+    let mut other = CrashDisk::default();
+    let identity = Identity { node: NodeId(99), cluster: None };
+    let (_, ops) = Storage::create(identity, SEGMENT_BYTES);
+    ops.iter().for_each(|op| other.execute(op));
+    let segment = FileName::Segment(SegmentId(1));
+    let theirs = other.read_at(segment, 0, SEGMENT_BYTES as usize).expect("there is a segment");
+    let mut disk = server.disk.clone();
+    disk.corrupt(segments[0], |bytes| *bytes = theirs);
+    assert!(
+        matches!(recovered(&disk), Err(RecoveryError::Foreign { file }) if file == segments[0])
+    );
+}
+
+#[test]
+fn a_snapshot_of_another_cluster_is_foreign() {
+    let (server, _) = whole();
+    let (index, term) = server.model.snapshot;
+    let theirs = SnapshotEncoder::new(ClusterId(99), &meta(index, term)).finish();
+    let mut disk = server.disk.clone();
+    let snapshot = FileName::Snapshot(Index(index));
+    disk.corrupt(snapshot, |bytes| *bytes = theirs.to_vec());
+    assert!(matches!(recovered(&disk), Err(RecoveryError::Foreign { file }) if file == snapshot));
 }

@@ -299,9 +299,10 @@ impl Reader {
         let header = image.header;
         let file = FileName::Segment(header.id);
         let corrupt = |offset, damage| RecoveryError::Damaged { file, offset, damage };
-        if header.first_sequence != self.next_sequence {
-            return Err(corrupt(0, Damage::OutOfOrder));
-        }
+        assert!(
+            header.first_sequence == self.next_sequence,
+            "a segment was taken for complete before the next one's first block"
+        );
         self.segments.push(Segment { id: header.id, file_bytes: header.file_bytes, first: None });
         self.position = BLOCK_BYTES as u64;
         loop {
