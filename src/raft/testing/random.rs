@@ -4,14 +4,14 @@
 
 use super::cluster::{Cluster, batch, configuration, default_config};
 use crate::prng::Prng;
-use crate::raft::{Config, RoleName};
+use crate::raft::{Config, Raft, RoleName};
 use crate::types::{Index, NodeId};
 
 /// The actions of a history before it heals.
 const ACTIONS: usize = 800;
 /// The rounds of ticks and deliveries in which a healed cluster must recover.
 const RECOVERY_ROUNDS: usize = 300;
-const SERVERS: u64 = 5;
+const MAX_SERVERS: u64 = 5;
 
 #[test]
 fn random_histories_are_safe_and_recover() {
@@ -34,6 +34,8 @@ fn random_histories_are_safe_and_recover() {
 struct History {
     prng: Prng,
     cluster: Cluster,
+    /// They are numbered from 1; some may start outside the cluster, and join.
+    servers: u64,
     /// How many of a hundred actions are disturbances: some histories are calm and get far.
     trouble_percent: u64,
     /// The number of the latest read.
@@ -50,8 +52,9 @@ impl History {
             ..default_config()
         };
         let mut cluster = Cluster::new(config, seed);
-        let voters: Vec<u64> = (1..=1 + prng.below(SERVERS)).collect();
-        for id in 1..=SERVERS {
+        let servers = 3 + prng.below(MAX_SERVERS - 2);
+        let voters: Vec<u64> = (1..=1 + prng.below(servers)).collect();
+        for id in 1..=servers {
             let initial = if voters.contains(&id) {
                 configuration(&voters, &[])
             } else {
@@ -59,7 +62,7 @@ impl History {
             };
             cluster.add(NodeId(id), initial, &[], 0);
         }
-        History { trouble_percent: prng.below(15), prng, cluster, contexts: 0 }
+        History { servers, trouble_percent: prng.below(15), prng, cluster, contexts: 0 }
     }
 
     fn run(mut self) {
@@ -80,7 +83,7 @@ impl History {
 
     /// What goes on in every cluster.
     fn work(&mut self) {
-        let id = NodeId(1 + self.prng.below(SERVERS));
+        let id = NodeId(1 + self.prng.below(self.servers));
         match self.prng.below(100) {
             0..60 => {
                 for _ in 0..self.prng.below(10) {
@@ -107,7 +110,7 @@ impl History {
 
     /// What goes wrong.
     fn disturb(&mut self) {
-        let id = NodeId(1 + self.prng.below(SERVERS));
+        let id = NodeId(1 + self.prng.below(self.servers));
         let leader = self.leader_or(id);
         match self.prng.below(10) {
             0..2 => self.toggle_disk(id),
@@ -143,9 +146,9 @@ impl History {
     }
 
     fn pass_time(&mut self) {
-        let stall_ms = if self.prng.below(40) == 0 { 500 } else { 12 };
+        let stall_ms = if self.prng.below(40) == 0 { 500 } else { 16 };
         self.cluster.now_ms += self.prng.below(stall_ms);
-        for id in 1..=SERVERS {
+        for id in 1..=self.servers {
             if self.prng.below(5) > 0 {
                 self.cluster.tick(NodeId(id));
             }
@@ -181,7 +184,7 @@ impl History {
     fn toggle_partition(&mut self, id: NodeId) {
         if self.cluster.isolated.is_empty() {
             self.cluster.isolated.insert(id);
-            self.cluster.isolated.insert(NodeId(1 + self.prng.below(SERVERS)));
+            self.cluster.isolated.insert(NodeId(1 + self.prng.below(self.servers)));
         } else {
             self.cluster.isolated.clear();
         }
@@ -189,7 +192,7 @@ impl History {
 
     fn change_members(&mut self, id: NodeId) {
         let (mut voters, mut learners) = (Vec::new(), Vec::new());
-        for id in 1..=SERVERS {
+        for id in 1..=self.servers {
             match self.prng.below(5) {
                 0..3 => voters.push(id),
                 3 => learners.push(id),
@@ -212,7 +215,7 @@ impl History {
     /// Nothing fails any more: a leader must be found, and everything it proposes must commit.
     fn heal(&mut self) {
         self.cluster.isolated.clear();
-        for id in 1..=SERVERS {
+        for id in 1..=self.servers {
             let server = self.cluster.servers.get_mut(&NodeId(id)).expect("a known server");
             server.is_snapshot_damaged = false;
             if server.raft.is_none() {
@@ -223,7 +226,7 @@ impl History {
         let mut proposed = None;
         for _ in 0..RECOVERY_ROUNDS {
             self.cluster.now_ms += 5;
-            for id in 1..=SERVERS {
+            for id in 1..=self.servers {
                 self.cluster.tick(NodeId(id));
             }
             for _ in 0..self.cluster.network.len() {
@@ -244,15 +247,10 @@ impl History {
                     .and_then(Result::ok);
             }
         }
-        for id in 1..=SERVERS {
-            let raft = self.cluster.raft(NodeId(id)).expect("all are up");
-            eprintln!(
-                "{id}: applied {} {:?}",
-                self.cluster.servers[&NodeId(id)].state.applied,
-                raft.status()
-            );
+        for (id, server) in &self.cluster.servers {
+            let status = server.raft.as_ref().map(Raft::status);
+            eprintln!("{} has applied {} and says {status:?}", id.0, server.state.applied);
         }
-        eprintln!("{}", self.cluster.trace);
         panic!("the cluster has not recovered; entry {proposed:?}");
     }
 
