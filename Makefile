@@ -76,7 +76,7 @@ bench: build ## Measure puts and reads beside etcd's; installs Debian's etcd-ser
 	@command -v h2load >/dev/null || apt-get install -y --no-install-recommends nghttp2-client
 	MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) bench --profile dev --locked --bench kv
 
-chaos: build ## Run 100 rounds of each crash test (about half an hour)
+chaos: build ## Run 100 rounds of each crash test (some minutes)
 	MOKV_CHAOS_ROUNDS=100 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process crash -- --nocapture
 
 fmt: ## Format the sources

@@ -140,6 +140,11 @@ impl Cluster {
         }
     }
 
+    /// Sends a signal to a member that runs.
+    pub(crate) fn signal(&mut self, number: usize, signal: Signal) {
+        self.nodes[number].process.as_mut().expect("it runs").signal(signal);
+    }
+
     /// The process of a member, which leaves the cluster's care.
     pub(crate) fn take_process(&mut self, number: usize) -> Process {
         self.nodes[number].process.take().expect("it runs")

@@ -8,6 +8,7 @@
 //! |----------------|-------------------------------------------------------------------------|
 //! | `config_files` | config files of the Go program form one cluster, never two              |
 //! | `crash`        | `kill -9` loses no acknowledged write and applies none twice            |
+//! | `pause`        | a leader that stood still answers no read from its past                 |
 //! | `membership`   | growing and shrinking under load; a lost disk                           |
 //! | `snapshot`     | a million keys: snapshot, truncation, catching up, restart              |
 //! | `shutdown`     | SIGTERM hands over leadership and drains                                |
@@ -21,6 +22,7 @@ mod cluster;
 mod config_files;
 mod crash;
 mod membership;
+mod pause;
 mod poll;
 mod shutdown;
 mod snapshot;
