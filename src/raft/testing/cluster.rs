@@ -69,6 +69,7 @@ struct Seen {
     role: Option<RoleName>,
     term: Term,
     configuration: Configuration,
+    commit: Index,
 }
 
 impl Cluster {
@@ -356,48 +357,46 @@ impl Cluster {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let _ = writeln!(self.trace, "{} applies {}..{}", id.0, first.index(), last.index());
         for entry in entries {
-            let status = self.raft(id).expect("a running server").status();
-            let (term, is_leader) = (status.term, status.role == RoleName::Leader);
-            if is_leader {
-                let configuration = status.configuration.clone();
-                let servers = &self.servers;
-                self.invariants.is_durable(entry, &configuration, |voter| &servers[&voter].disk);
-            }
+            let term = self.raft(id).expect("a running server").status().term;
             let state = &mut self.servers.get_mut(&id).expect("a known server").state;
             state.apply(entry);
             self.invariants.applies(term, entry, state);
         }
     }
 
-    /// Traces what changed about a server, and checks a new leader.
+    /// Traces what changed about a server, and checks what a leader is and commits.
     fn observe(&mut self, id: NodeId) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Some(server) = self.servers.get(&id) else { return };
         let Some(raft) = server.raft.as_ref() else { return };
         let status = raft.status();
-        let seen = Seen {
+        let now = Seen {
             role: Some(status.role),
             term: status.term,
             configuration: status.configuration.clone(),
+            commit: status.commit,
         };
-        if seen == server.seen {
-            return;
-        }
-        if (seen.role, seen.term) != (server.seen.role, server.seen.term) {
+        let before = &server.seen;
+        if (now.role, now.term) != (before.role, before.term) {
             let _ = writeln!(self.trace, "{} is {} in term {}", id.0, status.role, status.term);
         }
-        if seen.configuration != server.seen.configuration && server.seen.role.is_some() {
-            let _ = writeln!(self.trace, "{} has {}", id.0, show(&seen.configuration));
+        if now.configuration != before.configuration && before.role.is_some() {
+            let _ = writeln!(self.trace, "{} has {}", id.0, show(&now.configuration));
         }
         if status.role == RoleName::Leader {
             self.invariants.leads(id, status.term);
-            let holds = |index, term| {
-                index <= raft.log.snapshot().index || raft.log.holds(Position { index, term })
-            };
-            if server.seen.role != Some(RoleName::Leader) {
-                self.invariants.is_complete(status.term, holds);
+            if before.role != now.role {
+                self.invariants.is_complete(status.term, |index, term| {
+                    index <= raft.log.snapshot().index || raft.log.holds(Position { index, term })
+                });
+            }
+            // At the step of the commit, before another configuration may be in force.
+            for index in before.commit.0.max(raft.log.first_index().0 - 1)..now.commit.0 {
+                let entry = raft.log.slice(Index(index + 1), 0).remove(0);
+                let disk_of = |voter: NodeId| &self.servers[&voter].disk;
+                self.invariants.is_durable(&entry, &now.configuration, disk_of);
             }
         }
-        server.seen = seen;
+        self.servers.get_mut(&id).expect("a known server").seen = now;
     }
 }
 
