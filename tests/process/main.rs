@@ -6,6 +6,7 @@
 //!
 //! | module         | what it holds the servers to                                            |
 //! |----------------|-------------------------------------------------------------------------|
+//! | `dev`          | `mokv dev` and the commands it proposes                                 |
 //! | `config_files` | config files of the Go program form one cluster, never two              |
 //! | `crash`        | `kill -9` loses no acknowledged write and applies none twice            |
 //! | `pause`        | a leader that stood still answers no read from its past                 |
@@ -21,6 +22,7 @@ mod bad_start;
 mod cluster;
 mod config_files;
 mod crash;
+mod dev;
 mod membership;
 mod pause;
 mod poll;
