@@ -416,14 +416,14 @@ fn functions(text: &str) -> Vec<Function<'_>> {
     for (at, line) in lines.iter().enumerate() {
         let Some(name) = function_name(line) else { continue };
         let indentation = &line[..line.len() - line.trim_start().len()];
-        let ends = |line: &&str| {
+        let ends = |line: &str| {
             line.strip_prefix(indentation).is_some_and(|rest| rest == "}" || rest.ends_with(");"))
         };
         let on_one_line = line.ends_with('}') || line.ends_with(';');
         let length = if on_one_line {
             1
         } else {
-            lines[at..].iter().position(|line| ends(&line)).map_or(1, |n| n + 1)
+            lines[at..].iter().position(|line| ends(line)).map_or(1, |n| n + 1)
         };
         found.push(Function { name, line: at + 1, lines: length });
     }
