@@ -417,7 +417,8 @@ fn functions(text: &str) -> Vec<Function<'_>> {
         let Some(name) = function_name(line) else { continue };
         let indentation = &line[..line.len() - line.trim_start().len()];
         let ends = |line: &str| {
-            line.strip_prefix(indentation).is_some_and(|rest| rest == "}" || rest.ends_with(");"))
+            line.strip_prefix(indentation)
+                .is_some_and(|rest| rest == "}" || (rest.starts_with(')') && rest.ends_with(';')))
         };
         let on_one_line = line.ends_with('}') || line.ends_with(';');
         let length = if on_one_line {
@@ -467,8 +468,8 @@ fn grouped_imports_are_taken_apart() {
 
 #[test]
 fn functions_are_measured_from_signature_to_brace() {
-    let text = "impl A {\n    pub(super) fn long(\n        a: u8,\n    ) -> u8 {\n        a\n    }\n}\nfn short() {}\n";
+    let text = "impl A {\n    pub(super) fn long(\n        a: u8,\n    ) -> u8 {\n        f(a);\n        a\n    }\n}\nfn short() {}\n";
     let found = functions(text);
-    assert_eq!(found[0], Function { name: "long", line: 2, lines: 5 });
-    assert_eq!(found[1], Function { name: "short", line: 8, lines: 1 });
+    assert_eq!(found[0], Function { name: "long", line: 2, lines: 6 });
+    assert_eq!(found[1], Function { name: "short", line: 9, lines: 1 });
 }
