@@ -108,6 +108,11 @@ pub enum Effect {
         /// The cluster the seeds belong to.
         cluster: ClusterId,
     },
+    /// This server is a member from now on: open its links.
+    ClusterEntered {
+        /// Its cluster.
+        cluster: ClusterId,
+    },
     /// This server was removed from its cluster because it asked to be: stop it.
     Left,
     /// Something a person on call wants in the log.

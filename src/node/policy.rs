@@ -15,6 +15,7 @@ impl Node {
         assert!(self.cluster.is_none(), "a node enters one cluster in its life");
         self.cluster = Some(cluster);
         self.gossip.set_cluster(cluster);
+        self.effects.push_back(Effect::ClusterEntered { cluster });
         if cluster == self.fresh_cluster {
             let (entry, hard_state) = self.first_entry();
             self.restart_raft(entry, hard_state, now_ms);

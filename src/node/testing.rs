@@ -352,7 +352,7 @@ impl Server {
                 self.inbox.push_back(Parcel::Entered(cluster));
             }
             Effect::Left => self.has_left = true,
-            Effect::Event(_) => {}
+            Effect::ClusterEntered { .. } | Effect::Event(_) => {}
             other => unreachable!("{other:?} concerns others"),
         }
     }

@@ -15,29 +15,24 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::or;
 use glommio::timer::Timer;
 use hashbrown::HashMap;
 
+use super::envelope::{Answer, Envelope, Question, ShardWork};
 use super::journal;
 use super::log_lane::{LogLane, LogWork};
-use super::mesh::{Answer, Envelope, Post, Request};
-use super::shards::ShardWork;
+use super::mesh::Post;
+use super::mind::Mind;
 use super::shared::Shared;
 use super::snapshots::Snapshotter;
 use crate::node::{Effect, Node, Ticket};
 use crate::rpc::peer::{PeerEvents, PeerTransport};
 use crate::rpc::wait::Signal;
-use crate::types::{ClusterId, NodeId, Slot, SnapshotMeta};
-
-/// Milliseconds since the process started: the only clock a node sees.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    start: Instant,
-}
+use crate::types::{NodeId, SnapshotMeta};
 
 /// What a linearizable read is for.
 enum Read {
@@ -49,16 +44,15 @@ enum Read {
 pub(super) struct Hands {
     pub(super) post: Rc<Post>,
     pub(super) shared: Arc<Shared>,
-    pub(super) log: LogLane,
-    pub(super) snapshotter: Snapshotter,
+    pub(super) log: Rc<LogLane>,
+    pub(super) snapshotter: Rc<Snapshotter>,
     /// `host:port` of members to join through.
     pub(super) seeds: Vec<String>,
 }
 
 /// The node of this server, and everything it acts through. It lives on the node's executor.
 pub(super) struct Driver {
-    node: RefCell<Node>,
-    clock: Clock,
+    mind: Rc<Mind>,
     hands: Hands,
     /// Set once, before the driver runs.
     transport: OnceCell<PeerTransport>,
@@ -66,33 +60,18 @@ pub(super) struct Driver {
     reads: RefCell<HashMap<u64, Read, foldhash::fast::RandomState>>,
     /// Who asked this server to leave its cluster.
     leaving: RefCell<Vec<Ticket>>,
-    /// Something happened that the node has not thought about yet.
-    stirred: Signal,
-    /// Leaving is done, or the process was told to stop.
+    /// This server was removed from its cluster because it asked to be.
     left: Signal,
 }
 
-impl Clock {
-    pub(super) fn start() -> Clock {
-        Clock { start: Instant::now() }
-    }
-
-    pub(super) fn now_ms(self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis())
-            .expect("a process runs for less than 2^64 ms")
-    }
-}
-
 impl Driver {
-    pub(super) fn new(node: Node, clock: Clock, hands: Hands) -> Driver {
+    pub(super) fn new(mind: Rc<Mind>, hands: Hands) -> Driver {
         Driver {
-            node: RefCell::new(node),
-            clock,
+            mind,
             hands,
             transport: OnceCell::new(),
             reads: RefCell::default(),
             leaving: RefCell::default(),
-            stirred: Signal::default(),
             left: Signal::default(),
         }
     }
@@ -100,29 +79,28 @@ impl Driver {
     /// Gives the driver its peer links and runs it until the process ends.
     pub(super) async fn run(self: Rc<Self>, transport: PeerTransport) {
         assert!(self.transport.set(transport).is_ok(), "a driver runs once");
-        let log = Rc::clone(&self);
-        glommio::spawn_local(async move { log.hands.log.run(&log).await }).detach();
+        let log = Rc::clone(&self.hands.log);
+        glommio::spawn_local(async move { log.run().await }).detach();
         loop {
             self.think();
-            let wait_ms = {
-                let deadline_ms = self.node.borrow().next_deadline_ms();
-                deadline_ms.saturating_sub(self.clock.now_ms())
-            };
+            let deadline_ms = self.mind.node().next_deadline_ms();
+            let wait_ms = deadline_ms.saturating_sub(self.mind.now_ms());
             let deadline = async {
                 Timer::new(Duration::from_millis(wait_ms)).await;
             };
-            or(self.stirred.wait(), deadline).await;
-            let now_ms = self.clock.now_ms();
-            if now_ms >= self.node.borrow().next_deadline_ms() {
-                self.node.borrow_mut().tick(now_ms);
-            }
+            or(self.mind.stirred(), deadline).await;
+            self.mind.with(|node, now_ms| {
+                if now_ms >= node.next_deadline_ms() {
+                    node.tick(now_ms);
+                }
+            });
         }
     }
 
     /// Hands leadership over and answers what is open, until that is done.
     pub(super) async fn drain(&self) {
-        self.with_node(|node, now_ms| node.stop(now_ms));
-        while !self.node.borrow().is_drained() {
+        self.mind.tell(|node, now_ms| node.stop(now_ms));
+        while !self.mind.node().is_drained() {
             Timer::new(Duration::from_millis(5)).await;
         }
     }
@@ -141,64 +119,51 @@ impl Driver {
 
     /// What the node says of itself now.
     pub(super) fn status(&self) -> crate::node::Status {
-        self.node.borrow().status()
+        self.mind.node().status()
     }
 
     /// A frontend asks for something.
-    pub(super) fn request(&self, request: Request) {
-        match request {
-            Request::Write(ticket, command) => {
-                self.with_node(|node, now_ms| node.write(ticket, &command, now_ms));
+    pub(super) fn answer(&self, question: Question) {
+        match question {
+            Question::Write(ticket, command) => {
+                self.mind.tell(|node, now_ms| node.write(ticket, &command, now_ms));
             }
-            Request::Get(ticket, key) => self.read(ticket, Read::Get(key)),
-            Request::List(ticket) => self.read(ticket, Read::List),
-            Request::Servers(ticket) => {
-                let servers = self.node.borrow().servers();
+            Question::Get(ticket, key) => self.read(ticket, Read::Get(key)),
+            Question::List(ticket) => self.read(ticket, Read::List),
+            Question::Servers(ticket) => {
+                let servers = self.mind.node().servers();
                 self.hands.post.answer(ticket, Answer::Servers(servers));
             }
-            Request::Status(ticket) => {
-                let node = self.node.borrow();
+            Question::Status(ticket) => {
+                let node = self.mind.node();
                 let answer = Answer::Status(Box::new(node.status()), node.servers());
                 drop(node);
                 self.hands.post.answer(ticket, answer);
             }
-            Request::Leave(ticket) => self.leave(ticket),
-            Request::Transfer(ticket, to) => self.transfer(ticket, &to),
+            Question::Leave(ticket) => self.leave(ticket),
+            Question::Transfer(ticket, to) => self.transfer(ticket, &to),
         }
-    }
-
-    /// Work of the log lane is durable.
-    pub(super) fn with_node<T>(&self, act: impl FnOnce(&mut Node, u64) -> T) -> T {
-        let result = act(&mut self.node.borrow_mut(), self.clock.now_ms());
-        self.stirred.raise();
-        result
-    }
-
-    /// The cluster id is in the identity.
-    pub(super) fn cluster_entered(&self, cluster: ClusterId) {
-        self.transport().set_cluster(cluster);
-        self.with_node(|node, now_ms| node.cluster_entered(cluster, now_ms));
     }
 
     fn read(&self, ticket: Ticket, read: Read) {
         self.reads.borrow_mut().insert(ticket.0, read);
-        self.with_node(|node, now_ms| node.read(ticket, now_ms));
+        self.mind.tell(|node, now_ms| node.read(ticket, now_ms));
     }
 
     fn leave(&self, ticket: Ticket) {
-        match self.with_node(Node::leave) {
+        match self.mind.tell(Node::leave) {
             Ok(()) => self.leaving.borrow_mut().push(ticket),
             Err(error) => self.hands.post.answer(ticket, Answer::Refused(error.to_string())),
         }
     }
 
     fn transfer(&self, ticket: Ticket, name: &str) {
-        let servers = self.node.borrow().servers();
+        let servers = self.mind.node().servers();
         let to = servers.iter().find(|server| server.name == name).map(|server| server.id);
         let answer = if !name.is_empty() && to.is_none() {
             Answer::Refused(format!("the cluster has no member named {name:?}"))
         } else {
-            match self.with_node(|node, now_ms| node.transfer_leadership(to, now_ms)) {
+            match self.mind.tell(|node, now_ms| node.transfer_leadership(to, now_ms)) {
                 Ok(_) => Answer::Done,
                 Err(error) => Answer::Refused(error.to_string()),
             }
@@ -208,13 +173,13 @@ impl Driver {
 
     /// Works out what the inputs since the last time lead to, and does it.
     fn think(self: &Rc<Self>) {
-        self.node.borrow_mut().advance(self.clock.now_ms());
+        self.mind.with(Node::advance);
         loop {
-            let effect = self.node.borrow_mut().poll();
+            let effect = self.mind.with(|node, _| node.poll());
             let Some(effect) = effect else { break };
             self.carry_out(effect);
         }
-        self.hands.shared.set_serving(self.node.borrow().is_serving());
+        self.hands.shared.set_serving(self.mind.node().is_serving());
     }
 
     fn carry_out(self: &Rc<Self>, effect: Effect) {
@@ -253,6 +218,7 @@ impl Driver {
                 self.hands.log.push(LogWork::Create { cluster, entry, hard_state });
             }
             Effect::JoinCluster { cluster } => self.hands.log.push(LogWork::Join { cluster }),
+            Effect::ClusterEntered { cluster } => self.transport().set_cluster(cluster),
             Effect::Left => {
                 for ticket in self.leaving.take() {
                     self.hands.post.answer(ticket, Answer::Done);
@@ -268,7 +234,7 @@ impl Driver {
         let read = self.reads.borrow_mut().remove(&ticket.0);
         match read.expect("a read is served or failed once") {
             Read::Get(key) => {
-                let owner = usize::from(Slot::of(&key).0) % self.hands.post.executors();
+                let owner = self.hands.post.owner(&key);
                 self.hands.post.send(owner, Envelope::Shard(ShardWork::Get(ticket, key)));
             }
             Read::List => self.to_all_shards(|| ShardWork::Freeze(ticket)),
@@ -290,7 +256,7 @@ impl Driver {
         glommio::spawn_local(async move {
             let index = meta.index;
             let len_bytes = driver.hands.snapshotter.write(&reader, meta).await;
-            driver.with_node(|node, _| node.snapshot_saved(index, len_bytes));
+            driver.mind.tell(|node, _| node.snapshot_saved(index, len_bytes));
         })
         .detach();
     }
@@ -299,7 +265,7 @@ impl Driver {
         let driver = Rc::clone(self);
         glommio::spawn_local(async move {
             let chunk = driver.hands.snapshotter.read(meta.index, offset).await;
-            driver.with_node(|node, now_ms| node.snapshot_chunk(to, &meta, offset, chunk, now_ms));
+            driver.mind.tell(|node, now_ms| node.snapshot_chunk(to, &meta, offset, chunk, now_ms));
         })
         .detach();
     }
@@ -313,7 +279,7 @@ impl Driver {
             let resolved = glommio::executor().spawn_blocking(move || resolve(&seeds)).await;
             let local = driver.transport().local_addr();
             let others = resolved.into_iter().filter(|seed| *seed != local).collect();
-            driver.with_node(|node, now_ms| node.seeds(others, now_ms));
+            driver.mind.tell(|node, now_ms| node.seeds(others, now_ms));
         })
         .detach();
     }
@@ -321,45 +287,34 @@ impl Driver {
     fn transport(&self) -> &PeerTransport {
         self.transport.get().expect("effects are carried out only while the driver runs")
     }
-
-    /// Replaces the whole map by a snapshot that is durable, then tells the node.
-    pub(super) async fn install_snapshot(&self, meta: SnapshotMeta) {
-        self.hands.snapshotter.load(meta.index).await;
-        self.with_node(|node, now_ms| node.snapshot_installed(meta, now_ms));
-    }
-
-    /// Whether the received snapshot `meta`, all of which was written, is whole and sound.
-    pub(super) async fn verify_received(&self, meta: &SnapshotMeta) -> bool {
-        self.hands.snapshotter.verify_received(meta).await
-    }
 }
 
 impl PeerEvents for Driver {
     fn message(&self, from: NodeId, body: Bytes) {
-        self.with_node(|node, now_ms| node.message(from, body, now_ms));
+        self.mind.tell(|node, now_ms| node.message(from, body, now_ms));
     }
 
     fn link_up(&self, peer: NodeId) {
-        self.with_node(|node, _| node.link_up(peer));
+        self.mind.tell(|node, _| node.link_up(peer));
     }
 
     fn link_down(&self, peer: NodeId) {
-        self.with_node(|node, _| node.link_down(peer));
+        self.mind.tell(|node, _| node.link_down(peer));
     }
 
     fn packet(&self, from: SocketAddr, bytes: &[u8]) {
-        self.with_node(|node, now_ms| node.packet(from, bytes, now_ms));
+        self.mind.tell(|node, now_ms| node.packet(from, bytes, now_ms));
     }
 
     fn push_pull_request(&self, from: SocketAddr, body: Bytes) -> Option<Bytes> {
-        self.with_node(|node, now_ms| node.push_pull_request(from, &body, now_ms))
+        self.mind.tell(|node, now_ms| node.push_pull_request(from, &body, now_ms))
     }
 
     fn push_pull_reply(&self, to: SocketAddr, result: Result<Bytes, String>) {
         if let Err(cause) = &result {
             tracing::debug!(%to, cause, "a push-pull failed");
         }
-        self.with_node(|node, now_ms| node.push_pull_reply(to, result.ok(), now_ms));
+        self.mind.tell(|node, now_ms| node.push_pull_reply(to, result.ok(), now_ms));
     }
 }
 

@@ -13,14 +13,18 @@ use glommio::timer::Timer;
 use super::ServeError;
 use super::blueprint::Blueprint;
 use super::disk::GlommioDisk;
-use super::driver::{Clock, Driver, Hands};
+use super::driver::{Driver, Hands};
+use super::envelope::Envelope;
+use super::fence;
 use super::frontend::{Frontend, GrpcBackend};
-use super::log_lane::{self, LogLane};
-use super::mesh::{Addressee, Envelope, Post};
+use super::log_lane::LogLane;
+use super::mesh::{Addressee, Post};
 use super::metrics::Metrics;
+use super::mind::{Clock, Mind};
 use super::shards::ShardHost;
 use super::shared::{Phase, Shared};
 use super::snapshots::Snapshotter;
+use super::view::Views;
 use crate::node::Node;
 use crate::rpc::grpc;
 use crate::rpc::peer::{PeerConfig, PeerTransport};
@@ -42,6 +46,7 @@ pub(super) struct Common {
 /// Handles what arrives on one executor.
 struct Desk {
     shard: ShardHost,
+    views: Rc<Views>,
     frontend: Rc<Frontend>,
     /// Only on the node's executor.
     driver: RefCell<Option<Rc<Driver>>>,
@@ -51,10 +56,10 @@ struct Desk {
 impl Addressee for Desk {
     fn receive(&self, envelope: Envelope) {
         match envelope {
-            Envelope::Request(request) => {
-                self.metrics.count(&request);
+            Envelope::Question(question) => {
+                self.metrics.count(&question);
                 let driver = self.driver.borrow().clone();
-                driver.expect("requests go to the node's executor").request(request);
+                driver.expect("questions go to the node's executor").answer(question);
             }
             Envelope::Shard(work) => self.shard.handle(work),
             Envelope::Answer(ticket, answer) => self.frontend.answer(ticket, answer),
@@ -82,10 +87,14 @@ pub(super) async fn run_node(
 ) -> Result<(), ServeError> {
     let desk = Desk::open(&post, &common);
     let disk = Rc::new(GlommioDisk::open(&blueprint.data_dir).await.map_err(ServeError::disk)?);
-    log_lane::execute(&disk, blueprint.first_ops).await;
+    fence::execute(&disk, blueprint.first_ops).await;
     let storage = Rc::new(RefCell::new(blueprint.storage));
-    let snapshotter =
-        Snapshotter::new(Rc::clone(&desk.frontend), Rc::clone(&storage), Rc::clone(&disk));
+    let snapshotter = Rc::new(Snapshotter::new(
+        Rc::clone(&post),
+        Rc::clone(&desk.views),
+        Rc::clone(&storage),
+        Rc::clone(&disk),
+    ));
     if let Some(index) = blueprint.snapshot {
         snapshotter.load(index).await;
     }
@@ -93,15 +102,18 @@ pub(super) async fn run_node(
     let cluster = blueprint.config.gossip.identity.cluster;
     let local = blueprint.config.gossip.identity.id;
     let bind = blueprint.config.gossip.identity.addr;
+    let node = Node::new(blueprint.config, blueprint.recovered, clock.now_ms());
+    let mind = Rc::new(Mind::new(node, clock));
+    let metrics = Arc::clone(&common.metrics);
+    let log = LogLane::new(Rc::clone(&mind), Rc::clone(&snapshotter), storage, disk, metrics);
     let hands = Hands {
         post: Rc::clone(&post),
         shared: Arc::clone(&common.shared),
-        log: LogLane::new(storage, disk, Arc::clone(&common.metrics)),
+        log: Rc::new(log),
         snapshotter,
         seeds: blueprint.seeds,
     };
-    let node = Node::new(blueprint.config, blueprint.recovered, clock.now_ms());
-    let driver = Rc::new(Driver::new(node, clock, hands));
+    let driver = Rc::new(Driver::new(mind, hands));
     *desk.driver.borrow_mut() = Some(Rc::clone(&driver));
     let config = PeerConfig { bind, node: local, seed: common.hash_seed };
     let transport = PeerTransport::start(config, Rc::clone(&driver) as _)?;
@@ -154,9 +166,12 @@ async fn observe(driver: Rc<Driver>, common: Common) {
 
 impl Desk {
     fn open(post: &Rc<Post>, common: &Common) -> Rc<Desk> {
+        let views = Rc::new(Views::new(Rc::clone(post)));
+        let shared = Arc::clone(&common.shared);
         let desk = Rc::new(Desk {
             shard: ShardHost::new(Rc::clone(post), common.hash_seed),
-            frontend: Rc::new(Frontend::new(Rc::clone(post), Arc::clone(&common.shared))),
+            views: Rc::clone(&views),
+            frontend: Rc::new(Frontend::new(Rc::clone(post), views, shared)),
             driver: RefCell::default(),
             metrics: Arc::clone(&common.metrics),
         });

@@ -6,40 +6,32 @@
 //!  answer <── ticket <─+
 //! ```
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 
+use super::envelope::{Answer, Envelope, Question, ShardWork};
 use super::listing;
-use super::mesh::{self, Answer, Envelope, NODE_EXECUTOR, Post};
-use super::shards::ShardWork;
+use super::mesh::{NODE_EXECUTOR, Post};
 use super::shared::Shared;
-use super::view::{View, ViewReader};
+use super::view::Views;
 use crate::node::{self, Failure, Ticket};
 use crate::rpc::grpc::{
     self, Backend, HealthService, Reply, ReplyHandle, Request, ServerInfo, Status, StatusInfo,
     Subscription,
 };
-use crate::types::{Command, Slot};
-
-/// What waits for an answer.
-enum Pending {
-    /// A client's call.
-    Call(ReplyHandle),
-    /// A reader of a frozen view of the map.
-    View(Rc<View>),
-}
+use crate::types::Command;
 
 /// One executor's frontend.
 pub(super) struct Frontend {
     post: Rc<Post>,
     shared: Arc<Shared>,
-    /// Bounded by the streams of the connections that an executor accepts.
-    pending: RefCell<HashMap<u64, Pending, foldhash::fast::RandomState>>,
-    last_ticket: Cell<u64>,
+    views: Rc<Views>,
+    /// Calls that wait for an answer, bounded by the streams of the connections of an executor.
+    calls: RefCell<HashMap<u64, ReplyHandle, foldhash::fast::RandomState>>,
     health: grpc::Signal,
 }
 
@@ -47,48 +39,18 @@ pub(super) struct Frontend {
 pub(super) struct GrpcBackend(pub(super) Rc<Frontend>);
 
 impl Frontend {
-    pub(super) fn new(post: Rc<Post>, shared: Arc<Shared>) -> Frontend {
-        Frontend {
-            post,
-            shared,
-            pending: RefCell::default(),
-            last_ticket: Cell::new(0),
-            health: grpc::Signal::default(),
-        }
+    pub(super) fn new(post: Rc<Post>, views: Rc<Views>, shared: Arc<Shared>) -> Frontend {
+        let (calls, health) = (RefCell::default(), grpc::Signal::default());
+        Frontend { post, shared, views, calls, health }
     }
 
     /// An answer came for a request of this frontend.
     pub(super) fn answer(&self, ticket: Ticket, answer: Answer) {
-        let Some(pending) = self.pending.borrow_mut().remove(&ticket.0) else {
-            return;
-        };
-        match pending {
-            Pending::Call(reply) => reply.send(self.reply(answer)),
-            Pending::View(view) => {
-                self.pending.borrow_mut().insert(ticket.0, Pending::View(Rc::clone(&view)));
-                view.answered(answer);
-            }
+        let call = self.calls.borrow_mut().remove(&ticket.0);
+        match call {
+            Some(reply) => reply.send(self.reply(answer)),
+            None => self.views.answer(ticket, answer),
         }
-    }
-
-    /// Expects a frozen view of the whole map, which somebody asks the shards for.
-    pub(super) fn expect_view(self: &Rc<Self>) -> ViewReader {
-        let view = Rc::new(View::default());
-        let ticket = self.wait(Pending::View(Rc::clone(&view)));
-        ViewReader::new(Rc::clone(self), ticket, view)
-    }
-
-    /// The reader of a view is done with it.
-    pub(super) fn forget_view(&self, ticket: Ticket) {
-        self.pending.borrow_mut().remove(&ticket.0);
-        for executor in 0..self.post.executors() {
-            self.post.send(executor, Envelope::Shard(ShardWork::Thaw(ticket)));
-        }
-    }
-
-    /// Where this frontend sends things.
-    pub(super) fn post(&self) -> &Post {
-        &self.post
     }
 
     /// The health of this server may have changed.
@@ -96,30 +58,28 @@ impl Frontend {
         self.health.notify();
     }
 
-    fn wait(&self, pending: Pending) -> Ticket {
-        let number = self.last_ticket.get() + 1;
-        self.last_ticket.set(number);
-        let ticket = mesh::ticket(self.post.local(), number);
-        self.pending.borrow_mut().insert(ticket.0, pending);
+    fn wait(&self, reply: ReplyHandle) -> Ticket {
+        let ticket = self.post.new_ticket();
+        self.calls.borrow_mut().insert(ticket.0, reply);
         ticket
     }
 
-    fn ask_node(&self, reply: ReplyHandle, request: impl FnOnce(Ticket) -> mesh::Request) {
-        let ticket = self.wait(Pending::Call(reply));
-        self.post.send(NODE_EXECUTOR, Envelope::Request(request(ticket)));
+    fn ask_node(&self, reply: ReplyHandle, request: impl FnOnce(Ticket) -> Question) {
+        let ticket = self.wait(reply);
+        self.post.send(NODE_EXECUTOR, Envelope::Question(request(ticket)));
     }
 
     /// Answers from the owning shard's present state, without asking anybody.
     fn stale_get(&self, key: Bytes, reply: ReplyHandle) {
-        let owner = usize::from(Slot::of(&key).0) % self.post.executors();
-        let ticket = self.wait(Pending::Call(reply));
+        let owner = self.post.owner(&key);
+        let ticket = self.wait(reply);
         self.post.send(owner, Envelope::Shard(ShardWork::Get(ticket, key)));
     }
 
     /// Waits for a view of the map at one position of the log, and streams it to the client.
-    fn list(self: &Rc<Self>, reply: ReplyHandle) {
-        let reader = self.expect_view();
-        self.post.send(NODE_EXECUTOR, Envelope::Request(mesh::Request::List(reader.ticket())));
+    fn list(&self, reply: ReplyHandle) {
+        let reader = self.views.expect();
+        self.post.send(NODE_EXECUTOR, Envelope::Question(Question::List(reader.ticket())));
         glommio::spawn_local(async move {
             match reader.frozen().await {
                 Err(failure) => reply.send(Reply::Failed(failed(failure))),
@@ -174,22 +134,22 @@ impl Backend for GrpcBackend {
         match request {
             Request::Get { key, stale: true } => self.0.stale_get(key, reply),
             Request::Get { key, stale: false } => {
-                self.0.ask_node(reply, |ticket| mesh::Request::Get(ticket, key));
+                self.0.ask_node(reply, |ticket| Question::Get(ticket, key));
             }
             Request::Set { key, value } => {
                 let command = Command::Set { key, value };
-                self.0.ask_node(reply, |ticket| mesh::Request::Write(ticket, command));
+                self.0.ask_node(reply, |ticket| Question::Write(ticket, command));
             }
             Request::Delete { key } => {
                 let command = Command::Delete { key };
-                self.0.ask_node(reply, |ticket| mesh::Request::Write(ticket, command));
+                self.0.ask_node(reply, |ticket| Question::Write(ticket, command));
             }
             Request::List => self.0.list(reply),
-            Request::Servers => self.0.ask_node(reply, mesh::Request::Servers),
-            Request::Status => self.0.ask_node(reply, mesh::Request::Status),
-            Request::Leave => self.0.ask_node(reply, mesh::Request::Leave),
+            Request::Servers => self.0.ask_node(reply, Question::Servers),
+            Request::Status => self.0.ask_node(reply, Question::Status),
+            Request::Leave => self.0.ask_node(reply, Question::Leave),
             Request::TransferLeadership { to } => {
-                self.0.ask_node(reply, |ticket| mesh::Request::Transfer(ticket, to));
+                self.0.ask_node(reply, |ticket| Question::Transfer(ticket, to));
             }
         }
     }

@@ -5,8 +5,7 @@
 //!         \_____/            one write, one sync; then the node learns that 3 is durable
 //! ```
 //!
-//! A failed write or sync fences the server: it stops at once, before it can acknowledge, vote or
-//! send a heartbeat, and nothing is tried again. What was durable is read back at the next start.
+//! A failed write or sync ends the process: see [`fence`](super::fence).
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,13 +14,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::disk::GlommioDisk;
-use super::driver::Driver;
+use super::fence;
 use super::metrics::Metrics;
+use super::mind::Mind;
+use super::snapshots::Snapshotter;
 use crate::node::Persist;
 use crate::raft::{ReadyNumber, SnapshotWrite};
 use crate::rpc::wait::Signal;
 use crate::storage::{DiskOp, SnapshotSource, Storage};
-use crate::types::{ClusterId, Entry, HardState, Index};
+use crate::types::{ClusterId, Entry, HardState, Index, SnapshotMeta};
 
 /// One thing to make durable, in its turn.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) enum LogWork {
 pub(super) struct LogLane {
     queue: RefCell<VecDeque<LogWork>>,
     signal: Signal,
+    mind: Rc<Mind>,
+    snapshotter: Rc<Snapshotter>,
     storage: Rc<RefCell<Storage>>,
     disk: Rc<GlommioDisk>,
     metrics: Arc<Metrics>,
@@ -55,11 +58,14 @@ struct Group {
 
 impl LogLane {
     pub(super) fn new(
+        mind: Rc<Mind>,
+        snapshotter: Rc<Snapshotter>,
         storage: Rc<RefCell<Storage>>,
         disk: Rc<GlommioDisk>,
         metrics: Arc<Metrics>,
     ) -> LogLane {
-        LogLane { queue: RefCell::default(), signal: Signal::default(), storage, disk, metrics }
+        let (queue, signal) = (RefCell::default(), Signal::default());
+        LogLane { queue, signal, mind, snapshotter, storage, disk, metrics }
     }
 
     pub(super) fn push(&self, work: LogWork) {
@@ -68,14 +74,14 @@ impl LogLane {
     }
 
     /// Works for as long as the process lives.
-    pub(super) async fn run(&self, driver: &Driver) {
+    pub(super) async fn run(&self) {
         loop {
             let Some(work) = self.next() else {
                 self.signal.wait().await;
                 continue;
             };
             match work {
-                LogWork::Persist(persist) => self.persist(persist, driver).await,
+                LogWork::Persist(persist) => self.persist(persist).await,
                 LogWork::Truncate { first_retained } => {
                     let ops = self.storage.borrow_mut().truncate_before(first_retained);
                     self.execute(ops).await;
@@ -83,9 +89,9 @@ impl LogLane {
                 LogWork::Create { cluster, entry, hard_state } => {
                     let ops = self.storage.borrow_mut().append(Some(hard_state), &[entry]);
                     self.execute(ops).await;
-                    self.enter(cluster, driver).await;
+                    self.enter(cluster).await;
                 }
-                LogWork::Join { cluster } => self.enter(cluster, driver).await,
+                LogWork::Join { cluster } => self.enter(cluster).await,
             }
             self.prepare_spare();
         }
@@ -96,7 +102,7 @@ impl LogLane {
     }
 
     /// Makes `first` durable together with all that follows it and can be written with it.
-    async fn persist(&self, first: Persist, driver: &Driver) {
+    async fn persist(&self, first: Persist) {
         let mut group = Group::default();
         let mut snapshot_writes = group.take_in(first);
         while snapshot_writes.is_empty()
@@ -113,11 +119,11 @@ impl LogLane {
         }
         let mut complete = None;
         for write in snapshot_writes {
-            complete = self.receive_snapshot(write, driver).await.or(complete);
+            complete = self.receive_snapshot(write).await.or(complete);
         }
-        driver.with_node(|node, now_ms| node.persisted(number, now_ms));
+        self.mind.tell(|node, now_ms| node.persisted(number, now_ms));
         if let Some(meta) = complete {
-            self.install(meta, driver).await;
+            self.install(meta).await;
         }
     }
 
@@ -134,11 +140,7 @@ impl LogLane {
     }
 
     /// Writes a part of the snapshot that the leader sends; returns what it is when it is complete.
-    async fn receive_snapshot(
-        &self,
-        write: SnapshotWrite,
-        driver: &Driver,
-    ) -> Option<crate::types::SnapshotMeta> {
+    async fn receive_snapshot(&self, write: SnapshotWrite) -> Option<SnapshotMeta> {
         let source = SnapshotSource::Received;
         if write.offset == 0 {
             let ops = self.storage.borrow_mut().snapshot_begin(source, write.meta.index);
@@ -149,7 +151,7 @@ impl LogLane {
             Ok(ops) => self.execute(ops).await,
             Err(error) => {
                 tracing::warn!(%error, "a part of a received snapshot does not fit; starting over");
-                driver.with_node(|node, now_ms| node.snapshot_rejected(now_ms));
+                self.mind.tell(|node, now_ms| node.snapshot_rejected(now_ms));
                 return None;
             }
         }
@@ -157,12 +159,12 @@ impl LogLane {
     }
 
     /// Makes a received snapshot the state of this server, if it is whole and sound.
-    async fn install(&self, meta: crate::types::SnapshotMeta, driver: &Driver) {
+    async fn install(&self, meta: SnapshotMeta) {
         let source = SnapshotSource::Received;
-        if !driver.verify_received(&meta).await {
+        if !self.snapshotter.verify_received(&meta).await {
             let ops = self.storage.borrow_mut().snapshot_abort(source);
             self.execute(ops).await;
-            driver.with_node(|node, now_ms| node.snapshot_rejected(now_ms));
+            self.mind.tell(|node, now_ms| node.snapshot_rejected(now_ms));
             return;
         }
         let ops = self.storage.borrow_mut().snapshot_finish(source);
@@ -172,13 +174,14 @@ impl LogLane {
         let ops = self.storage.borrow_mut().reset_after(&meta);
         self.execute(ops).await;
         tracing::info!(index = meta.index.0, "installed a snapshot from the leader");
-        driver.install_snapshot(meta).await;
+        self.snapshotter.load(meta.index).await;
+        self.mind.tell(|node, now_ms| node.snapshot_installed(meta, now_ms));
     }
 
-    async fn enter(&self, cluster: ClusterId, driver: &Driver) {
+    async fn enter(&self, cluster: ClusterId) {
         let ops = self.storage.borrow_mut().join_cluster(cluster);
         self.execute(ops).await;
-        driver.cluster_entered(cluster);
+        self.mind.tell(|node, now_ms| node.cluster_entered(cluster, now_ms));
     }
 
     /// Has a zeroed segment at hand before the log needs it.
@@ -186,14 +189,14 @@ impl LogLane {
         let Some(ops) = self.storage.borrow_mut().prepare_spare() else { return };
         let (storage, disk) = (Rc::clone(&self.storage), Rc::clone(&self.disk));
         glommio::spawn_local(async move {
-            execute(&disk, ops).await;
+            fence::execute(&disk, ops).await;
             storage.borrow_mut().spare_ready();
         })
         .detach();
     }
 
     async fn execute(&self, ops: Vec<DiskOp>) {
-        execute(&self.disk, ops).await;
+        fence::execute(&self.disk, ops).await;
     }
 }
 
@@ -213,17 +216,4 @@ impl Group {
         self.entries.append(&mut next.entries);
         next.snapshot_writes
     }
-}
-
-/// Carries out changes of the data directory, or ends the process.
-pub(super) async fn execute(disk: &GlommioDisk, ops: Vec<DiskOp>) {
-    if let Err(error) = disk.execute(ops).await {
-        fence(&error);
-    }
-}
-
-/// The disk cannot be trusted any more: nothing is acknowledged from here on.
-pub(super) fn fence(error: &dyn std::error::Error) -> ! {
-    tracing::error!(%error, "the disk failed; stopping before anything unsafe is acknowledged");
-    std::process::exit(super::EXIT_DISK_FAILED);
 }

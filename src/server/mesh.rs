@@ -7,63 +7,21 @@
 //! The gathered work is bounded by what may be in flight at all: the requests of bounded connections
 //! with bounded streams, and the entries that consensus lets be in flight.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use bytes::Bytes;
 use glommio::channels::channel_mesh::{Receivers, Senders};
 
-use super::shards::ShardWork;
-use crate::node::{Failure, Ticket};
+use super::envelope::{Answer, Envelope};
+use crate::node::Ticket;
 use crate::rpc::wait::Signal;
-use crate::storage::SnapshotItem;
-use crate::types::{Command, Revision};
+use crate::types::Slot;
 
 /// Batches that may be under way between two executors before the sender waits.
 pub(super) const CHANNEL_BATCHES: usize = 128;
 
 /// The executor that runs the node, the disk and the peer links.
 pub(super) const NODE_EXECUTOR: usize = 0;
-
-/// One thing to do, on the executor it is sent to.
-#[derive(Debug)]
-pub(super) enum Envelope {
-    /// For the node.
-    Request(Request),
-    /// For the shard of an executor.
-    Shard(ShardWork),
-    /// For the frontend that took the request.
-    Answer(Ticket, Answer),
-}
-
-/// What a frontend asks of the node.
-#[derive(Debug)]
-pub(super) enum Request {
-    Write(Ticket, Command),
-    Get(Ticket, Bytes),
-    List(Ticket),
-    Servers(Ticket),
-    Status(Ticket),
-    Leave(Ticket),
-    Transfer(Ticket, String),
-}
-
-/// What a frontend is told.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Written(Revision),
-    Value(Option<(Bytes, Revision)>),
-    /// One shard holds a frozen view under this ticket.
-    Frozen,
-    /// Part of a frozen view; the last part is empty.
-    Page(Vec<SnapshotItem>),
-    Servers(Vec<crate::node::ServerView>),
-    Status(Box<crate::node::Status>, Vec<crate::node::ServerView>),
-    Done,
-    Failed(Failure),
-    /// Refused for a reason that only words can tell; nothing happened.
-    Refused(String),
-}
 
 /// Who handles what arrives on this executor.
 pub(super) trait Addressee {
@@ -76,6 +34,7 @@ pub(super) struct Post {
     local: usize,
     addressee: OnceCell<Rc<dyn Addressee>>,
     lanes: Vec<Lane>,
+    last_ticket: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -87,7 +46,7 @@ struct Lane {
 impl Post {
     pub(super) fn new(local: usize, executors: usize) -> Rc<Post> {
         let lanes = (0..executors).map(|_| Lane::default()).collect();
-        Rc::new(Post { local, addressee: OnceCell::new(), lanes })
+        Rc::new(Post { local, addressee: OnceCell::new(), lanes, last_ticket: Cell::new(0) })
     }
 
     /// Names who handles what arrives here. Called once, before anything is sent.
@@ -105,6 +64,11 @@ impl Post {
         self.local
     }
 
+    /// The executor whose shard owns `key`.
+    pub(super) fn owner(&self, key: &[u8]) -> usize {
+        usize::from(Slot::of(key).0) % self.executors()
+    }
+
     /// Sends `envelope` to an executor, which may be this one.
     pub(super) fn send(&self, to: usize, envelope: Envelope) {
         if to == self.local {
@@ -116,7 +80,15 @@ impl Post {
         }
     }
 
-    /// Sends an answer to the frontend that made `ticket`.
+    /// A ticket that no executor has made before.
+    pub(super) fn new_ticket(&self) -> Ticket {
+        let number = self.last_ticket.get() + 1;
+        assert!(number < 1 << TICKET_BITS, "an executor numbers its requests with 48 bits");
+        self.last_ticket.set(number);
+        Ticket((self.local as u64) << TICKET_BITS | number)
+    }
+
+    /// Sends an answer to the executor that made `ticket`.
     pub(super) fn answer(&self, ticket: Ticket, answer: Answer) {
         self.send(ticket_executor(ticket), Envelope::Answer(ticket, answer));
     }
@@ -162,12 +134,6 @@ impl Post {
 
 /// Bits of a ticket that number the requests of one executor.
 const TICKET_BITS: u32 = 48;
-
-/// The ticket of an executor's request `number`.
-pub(super) fn ticket(executor: usize, number: u64) -> Ticket {
-    assert!(number < 1 << TICKET_BITS, "an executor numbers its requests with 48 bits");
-    Ticket((executor as u64) << TICKET_BITS | number)
-}
 
 /// The executor that made `ticket`.
 pub(super) fn ticket_executor(ticket: Ticket) -> usize {

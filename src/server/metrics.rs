@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::mesh::Request;
+use super::envelope::Question;
 use crate::node::{Role, Status};
 
 type Number = Gauge<u64, AtomicU64>;
@@ -81,12 +81,12 @@ impl Metrics {
     }
 
     /// A client asked for something.
-    pub(super) fn count(&self, request: &Request) {
-        let counter = match request {
-            Request::Write(..) => &self.writes,
-            Request::Get(..) | Request::List(_) => &self.reads,
-            Request::Servers(_) | Request::Status(_) | Request::Leave(_) => return,
-            Request::Transfer(..) => return,
+    pub(super) fn count(&self, question: &Question) {
+        let counter = match question {
+            Question::Write(..) => &self.writes,
+            Question::Get(..) | Question::List(_) => &self.reads,
+            Question::Servers(_) | Question::Status(_) | Question::Leave(_) => return,
+            Question::Transfer(..) => return,
         };
         counter.inc();
     }

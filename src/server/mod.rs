@@ -15,13 +15,16 @@ mod archive;
 mod blueprint;
 mod disk;
 mod driver;
+mod envelope;
 mod executor;
+mod fence;
 mod frontend;
 mod journal;
 mod listing;
 mod log_lane;
 mod mesh;
 mod metrics;
+mod mind;
 pub mod preflight;
 mod settings;
 mod shards;
@@ -43,14 +46,13 @@ pub use settings::{LogFormat, Settings, SettingsError};
 use crate::rpc::peer::PeerError;
 use crate::storage::RecoveryError;
 use blueprint::Blueprint;
+use envelope::Envelope;
 use executor::Common;
-use mesh::{CHANNEL_BATCHES, Envelope, NODE_EXECUTOR, Post};
+use mesh::{CHANNEL_BATCHES, NODE_EXECUTOR, Post};
 use metrics::Metrics;
 use preflight::{DataDirLock, LockError, PreflightError};
 use shared::Shared;
 
-/// The process's exit code when its disk failed under it.
-const EXIT_DISK_FAILED: i32 = 74;
 /// Registered I/O buffers of an executor; glommio's default would pin 10 MiB three times.
 const IO_MEMORY_BYTES: usize = 2 << 20;
 

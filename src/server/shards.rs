@@ -11,32 +11,14 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::mesh::{Answer, Post};
+use super::envelope::{Answer, ShardWork};
+use super::mesh::Post;
 use crate::node::Ticket;
 use crate::storage::{FrozenShard, Item, ScanCursor, Shard, SnapshotItem};
 use crate::types::{Entry, Revision};
 
 /// The payload of one page of a frozen view.
 const PAGE_BYTES: usize = 64 << 10;
-
-/// One thing for a shard to do.
-#[derive(Clone, Debug)]
-pub(super) enum ShardWork {
-    /// Apply the commands of a committed entry that belong to this shard.
-    Apply { entry: Entry, first_revision: Revision },
-    /// Look a key up and answer.
-    Get(Ticket, Bytes),
-    /// Keep the map as it is now under this ticket, until `Thaw`; answer that it is kept.
-    Freeze(Ticket),
-    /// Answer with the next page of a frozen view.
-    NextPage(Ticket),
-    /// Forget a frozen view.
-    Thaw(Ticket),
-    /// Forget everything: a snapshot follows.
-    Clear,
-    /// Take these items of a snapshot.
-    Load(Vec<SnapshotItem>),
-}
 
 /// A view being read.
 struct Frozen {

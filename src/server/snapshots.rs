@@ -9,37 +9,38 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::disk::GlommioDisk;
-use super::frontend::Frontend;
-use super::log_lane::{execute, fence};
-use super::mesh::Envelope;
-use super::shards::ShardWork;
-use super::view::ViewReader;
+use super::envelope::{Envelope, ShardWork};
+use super::fence::{execute, fence};
+use super::mesh::Post;
+use super::view::{ViewReader, Views};
 use crate::raft::MAX_SNAPSHOT_CHUNK_BYTES;
 use crate::storage::{
     FileName, SnapshotDecoder, SnapshotEncoder, SnapshotError, SnapshotItem, SnapshotPart,
     SnapshotSource, Storage,
 };
-use crate::types::{Index, Slot, SnapshotMeta};
+use crate::types::{Index, SnapshotMeta};
 
 /// Works with this server's snapshots.
 pub(super) struct Snapshotter {
-    frontend: Rc<Frontend>,
+    post: Rc<Post>,
+    views: Rc<Views>,
     storage: Rc<RefCell<Storage>>,
     disk: Rc<GlommioDisk>,
 }
 
 impl Snapshotter {
     pub(super) fn new(
-        frontend: Rc<Frontend>,
+        post: Rc<Post>,
+        views: Rc<Views>,
         storage: Rc<RefCell<Storage>>,
         disk: Rc<GlommioDisk>,
     ) -> Snapshotter {
-        Snapshotter { frontend, storage, disk }
+        Snapshotter { post, views, storage, disk }
     }
 
     /// Expects a frozen view, which the caller asks the shards for at the cut.
     pub(super) fn expect_view(&self) -> ViewReader {
-        self.frontend.expect_view()
+        self.views.expect()
     }
 
     /// Writes the view as the snapshot `meta` and makes it durable; returns its size in bytes.
@@ -102,14 +103,14 @@ impl Snapshotter {
 
     /// Makes the map hold what the durable snapshot at `index` holds, and nothing else.
     pub(super) async fn load(&self, index: Index) {
-        let post = self.frontend.post();
+        let post = &self.post;
         for executor in 0..post.executors() {
             post.send(executor, Envelope::Shard(ShardWork::Clear));
         }
         let load = |items: Vec<SnapshotItem>| {
             let mut parts: Vec<Vec<SnapshotItem>> = vec![Vec::new(); post.executors()];
             for item in items {
-                parts[usize::from(Slot::of(&item.key).0) % post.executors()].push(item);
+                parts[post.owner(&item.key)].push(item);
             }
             for (executor, part) in parts.into_iter().enumerate() {
                 post.send(executor, Envelope::Shard(ShardWork::Load(part)));

@@ -8,18 +8,24 @@
 //! reader is dropped, however it ends.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::frontend::Frontend;
-use super::mesh::{Answer, Envelope};
-use super::shards::ShardWork;
+use super::envelope::{Answer, Envelope, ShardWork};
+use super::mesh::Post;
 use crate::node::{Failure, Ticket};
 use crate::rpc::wait::Signal;
 use crate::storage::SnapshotItem;
 
+/// The views that are read on one executor.
+pub(super) struct Views {
+    post: Rc<Post>,
+    open: RefCell<BTreeMap<Ticket, Rc<View>>>,
+}
+
 /// Where the answers about one view arrive.
 #[derive(Default)]
-pub(super) struct View {
+struct View {
     /// Shards that keep the view.
     frozen: Cell<usize>,
     page: RefCell<Option<Vec<SnapshotItem>>>,
@@ -29,15 +35,37 @@ pub(super) struct View {
 
 /// Reads a view. One task has it.
 pub(super) struct ViewReader {
-    frontend: Rc<Frontend>,
+    views: Rc<Views>,
     ticket: Ticket,
     view: Rc<View>,
     /// The shard whose pages are being read.
     executor: Cell<usize>,
 }
 
+impl Views {
+    pub(super) fn new(post: Rc<Post>) -> Views {
+        Views { post, open: RefCell::default() }
+    }
+
+    /// Expects a frozen view of the whole map, which the caller has the shards freeze under the
+    /// reader's ticket.
+    pub(super) fn expect(self: &Rc<Self>) -> ViewReader {
+        let (ticket, view) = (self.post.new_ticket(), Rc::new(View::default()));
+        self.open.borrow_mut().insert(ticket, Rc::clone(&view));
+        ViewReader { views: Rc::clone(self), ticket, view, executor: Cell::new(0) }
+    }
+
+    /// An answer came that is no client's: it is about a view, unless its reader is gone.
+    pub(super) fn answer(&self, ticket: Ticket, answer: Answer) {
+        let view = self.open.borrow().get(&ticket).cloned();
+        if let Some(view) = view {
+            view.answered(answer);
+        }
+    }
+}
+
 impl View {
-    pub(super) fn answered(&self, answer: Answer) {
+    fn answered(&self, answer: Answer) {
         match answer {
             Answer::Frozen => self.frozen.set(self.frozen.get() + 1),
             Answer::Page(items) => *self.page.borrow_mut() = Some(items),
@@ -54,10 +82,6 @@ impl View {
 }
 
 impl ViewReader {
-    pub(super) fn new(frontend: Rc<Frontend>, ticket: Ticket, view: Rc<View>) -> ViewReader {
-        ViewReader { frontend, ticket, view, executor: Cell::new(0) }
-    }
-
     /// The name under which the shards must freeze the view.
     pub(super) fn ticket(&self) -> Ticket {
         self.ticket
@@ -65,7 +89,7 @@ impl ViewReader {
 
     /// Returns once every shard keeps the view, or with the reason why none will.
     pub(super) async fn frozen(&self) -> Result<(), Failure> {
-        while self.view.frozen.get() < self.frontend.post().executors() {
+        while self.view.frozen.get() < self.views.post.executors() {
             if let Some(failure) = self.view.failure.get() {
                 return Err(failure);
             }
@@ -76,9 +100,9 @@ impl ViewReader {
 
     /// The next page; `None` after the last. Within a shard, items come slot by slot.
     pub(super) async fn next_page(&self) -> Option<Vec<SnapshotItem>> {
-        while self.executor.get() < self.frontend.post().executors() {
+        while self.executor.get() < self.views.post.executors() {
             let work = ShardWork::NextPage(self.ticket);
-            self.frontend.post().send(self.executor.get(), Envelope::Shard(work));
+            self.views.post.send(self.executor.get(), Envelope::Shard(work));
             let page = self.page().await;
             if !page.is_empty() {
                 return Some(page);
@@ -101,6 +125,9 @@ impl ViewReader {
 
 impl Drop for ViewReader {
     fn drop(&mut self) {
-        self.frontend.forget_view(self.ticket);
+        self.views.open.borrow_mut().remove(&self.ticket);
+        for executor in 0..self.views.post.executors() {
+            self.views.post.send(executor, Envelope::Shard(ShardWork::Thaw(self.ticket)));
+        }
     }
 }
