@@ -127,7 +127,8 @@ impl GlommioDisk {
             DiskOp::Write(write) => self.write(&write).await,
             DiskOp::WriteDurable(write) => {
                 self.write(&write).await?;
-                self.sync(write.file).await
+                // Where the write itself did not wait for the disk, a sync does.
+                if is_durable(write.file) { Ok(()) } else { self.sync(write.file).await }
             }
             DiskOp::Sync { file } => self.sync(file).await,
             DiskOp::Rename { from, to } => self.rename(from, to).await,
@@ -142,7 +143,9 @@ impl GlommioDisk {
         let made = made.map_err(failed("create", &path))?;
         made.zero(len_bytes).await.map_err(failed("fill", &path))?;
         self.forget(&[file]);
-        self.keep_open(file, Rc::new(made));
+        if !is_durable(file) {
+            self.keep_open(file, Rc::new(made));
+        }
         Ok(())
     }
 
@@ -183,7 +186,11 @@ impl GlommioDisk {
             return Ok(Rc::clone(open));
         }
         let path = self.path(file);
-        let open = OpenFile::open(&path, self.transfer).await;
+        let open = if is_durable(file) {
+            OpenFile::open_durable(&path, self.transfer).await
+        } else {
+            OpenFile::open(&path, self.transfer).await
+        };
         let open = Rc::new(open.map_err(failed("open", &path))?);
         self.keep_open(file, Rc::clone(&open));
         Ok(open)
@@ -207,6 +214,18 @@ impl GlommioDisk {
 
     fn path(&self, file: FileName) -> PathBuf {
         self.dir.join(file.to_string())
+    }
+}
+
+/// Whether each write to a file is acknowledged by itself, so that it is opened with `O_DSYNC`. The
+/// others are written as a whole and synced once.
+fn is_durable(file: FileName) -> bool {
+    match file {
+        FileName::Identity | FileName::HardState | FileName::Segment(_) => true,
+        FileName::IdentityTemp
+        | FileName::Spare(_)
+        | FileName::Snapshot(_)
+        | FileName::SnapshotTemp(..) => false,
     }
 }
 

@@ -1,25 +1,22 @@
 //! The disk: executes the ops of the storage room on io_uring, and reads a data directory at start.
 //!
 //! # How a write becomes durable
-//! By a direct write and then `fdatasync`. The other way, `O_DSYNC` on the file, was measured
-//! beside it through glommio on a small VM (2 vCPU, ext4 on virtio, Linux 6.18, overwriting zeroed
-//! blocks), while other programs kept both cores busy, as a server beside its clients has it.
-//! Ranges over 4 to 5 rounds in turns:
+//! Files that are acknowledged block by block (segments, term and vote, identity) are opened with
+//! `O_DSYNC`: a write is done when its bytes are durable. The others are written plainly and synced
+//! once. The other way, `fdatasync` after each write, was measured beside it in a cluster of three on
+//! one small VM (2 vCPU, ext4 on virtio, Linux 6.18), in turns, with little else running:
 //!
 //! ```text
-//!                        median latency, us      CPU of the process, us a write
-//!                        4 KiB      64 KiB       4 KiB        64 KiB
-//!  write + fdatasync     127-171    134-1123     130-170      133-367
-//!  O_DSYNC               287-3970   129-4081     140-220      100-233
-//!  the same two, with the executor polling for completions (see below)
-//!  write + fdatasync     128-172    175-4273     130-323      200-1133
-//!  O_DSYNC               4008-7916  691-8605     2993-3920    1433-3660
+//!                        1 put in flight               1000 in flight
+//!                        mean, us   CPU, us a put      puts/s         CPU, us a put
+//!  write + fdatasync     679-740    720-775            100-103k       9.3-9.7
+//!  O_DSYNC               539-657    520-610            124k           7.4
 //! ```
 //!
-//! The likely reason is that an `O_DSYNC` write is finished by a kernel worker bound to one core,
-//! where it waits its turn, while the thread that runs an `fdatasync` goes where a core is free. An
-//! earlier trial on the same machine, idle, had `O_DSYNC` take 15 to 25 % less CPU; the busy case
-//! decides.
+//! io_uring hands an `fdatasync` to a thread of its own, and a direct write it does not. With both
+//! cores kept busy by other programs the picture turns: a kernel worker finishes an `O_DSYNC` write on
+//! the core that began it, and 4 KiB then took 287-3970 us in the median against 127-171. A server
+//! that shares its cores with hogs is not what we tune for.
 //!
 //! glommio sends direct I/O to a polled ring when a trial read of the executor's first file succeeds
 //! there. On a file that was just created it always succeeds, because there is nothing to read,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use glommio::io::{BufferedFile, DmaFile, OpenOptions};
+use rustix::fs::OFlags;
 
 /// How bytes travel between memory and disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,13 @@ impl OpenFile {
     pub(super) async fn open(path: &Path, transfer: Transfer) -> io::Result<OpenFile> {
         let mut options = OpenOptions::new();
         OpenFile::open_with(options.read(true).write(true), path, transfer).await
+    }
+
+    /// Opens an existing file, each write to which is done only when it is durable.
+    pub(super) async fn open_durable(path: &Path, transfer: Transfer) -> io::Result<OpenFile> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(OFlags::DSYNC.bits().cast_signed());
+        OpenFile::open_with(&options, path, transfer).await
     }
 
     /// Makes a file, or makes it empty.
