@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mokv::prng::Prng;
 
 use crate::cluster::Cluster;
-use crate::workload::{Ledger, Writers};
+use crate::workload::{Ledger, Writers, verify};
 
 /// Crashes of each test unless `MOKV_CHAOS_ROUNDS` says otherwise.
 const ROUNDS: usize = 3;
@@ -46,10 +46,7 @@ async fn no_acknowledged_write_is_lost_or_applied_twice_when_leaders_are_killed(
         writers.stop().await;
         verify(&ledger, &cluster).await;
         let last = resumed.last().expect("one was just pushed");
-        println!(
-            "leader killed, round {round}: writes resumed after {last:?}; {}",
-            counts(&ledger)
-        );
+        println!("round {round}: writes resumed after {last:?}");
     }
     resumed.sort();
     println!("writes resumed after the leader's death: {}", distribution(&resumed));
@@ -79,20 +76,8 @@ async fn every_acknowledged_write_is_there_after_all_members_are_killed_at_once(
         writers.wait_for_acks(ACKS).await;
         writers.stop().await;
         verify(&ledger, &cluster).await;
-        println!("all killed, round {round}: {}", counts(&ledger));
+        println!("round {round}: all members were killed");
     }
-}
-
-/// Takes the ledger out for the time of the check; nobody else uses it then.
-async fn verify(ledger: &Mutex<Ledger>, cluster: &Cluster) {
-    let held = std::mem::take(&mut *ledger.lock().expect("not poisoned"));
-    held.verify(cluster).await;
-    *ledger.lock().expect("not poisoned") = held;
-}
-
-fn counts(ledger: &Mutex<Ledger>) -> String {
-    let (acked, unknown, refused) = ledger.lock().expect("not poisoned").counts();
-    format!("{acked} writes acknowledged, {unknown} unknown, {refused} refused")
 }
 
 /// Another number in each round, so that crashes meet the servers at different work.

@@ -8,7 +8,7 @@ use mokv_client::{Client, Error};
 
 use crate::cluster::{Cluster, READY_LIMIT, STOP_LIMIT};
 use crate::poll::{self, ensure};
-use crate::workload::{Ledger, Writers, value_of};
+use crate::workload::{Ledger, Writers, value_of, verify};
 
 const WRITERS: usize = 16;
 const READERS: usize = 8;
@@ -46,10 +46,7 @@ async fn three_members_become_five_and_three_again_under_load() {
 
     writers.stop().await;
     readers.stop().await;
-    let ledger = std::mem::take(&mut *ledger.lock().expect("not poisoned"));
-    let (acked, unknown, refused) = ledger.counts();
-    println!("3 -> 5 -> 3: {acked} writes acknowledged, {unknown} unknown, {refused} refused");
-    ledger.verify(&cluster).await;
+    verify(&ledger, &cluster).await;
 }
 
 #[tokio::test]
@@ -77,8 +74,7 @@ async fn a_member_that_lost_its_disk_comes_back_as_a_new_voter() {
     cluster.wait_until_ready().await;
     writers.wait_for_acks(ACKS).await;
     writers.stop().await;
-    let ledger = std::mem::take(&mut *ledger.lock().expect("not poisoned"));
-    ledger.verify(&cluster).await;
+    verify(&ledger, &cluster).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::cluster::{Cluster, STOP_LIMIT};
 use crate::grpc;
 use crate::poll;
-use crate::workload::{Ledger, Writers};
+use crate::workload::{Ledger, Writers, verify};
 
 /// Far below the ten seconds that a draining server gives its clients.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -40,8 +40,7 @@ async fn a_stopping_leader_hands_over_and_exits_with_zero() {
     cluster.wait_until_ready().await;
     writers.wait_for_acks(300).await;
     writers.stop().await;
-    let ledger = std::mem::take(&mut *ledger.lock().expect("not poisoned"));
-    ledger.verify(&cluster).await;
+    verify(&ledger, &cluster).await;
 }
 
 #[tokio::test]
