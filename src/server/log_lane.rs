@@ -5,7 +5,7 @@
 //!         \_____/            one write, one sync; then the node learns that 3 is durable
 //! ```
 //!
-//! A failed write or sync ends the process: see [`fence`](super::fence).
+//! A failed write or sync ends the process: see [`fence`].
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

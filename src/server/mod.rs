@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glommio::channels::channel_mesh::MeshBuilder;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
 use thiserror::Error;
 
 pub use settings::{LogFormat, Settings, SettingsError};
@@ -53,6 +53,9 @@ use metrics::Metrics;
 use preflight::{DataDirLock, LockError, PreflightError};
 use shared::Shared;
 
+/// Threads of an executor for calls that block: a slow name server must not hold up a sync of the
+/// data directory.
+const BLOCKING_THREADS: usize = 4;
 /// Registered I/O buffers of an executor; glommio's default would pin 10 MiB three times.
 const IO_MEMORY_BYTES: usize = 2 << 20;
 
@@ -178,6 +181,7 @@ fn start(
         };
         let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("mokv-{executor}"))
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
             .io_memory(IO_MEMORY_BYTES);
         handles.push(builder.spawn(main).map_err(ServeError::runtime)?);
     }

@@ -30,7 +30,7 @@
 //! leave the end of the old log behind without its beginning.
 //!
 //! No sector that was ever acknowledged is written again while its segment lives. Recovery is told
-//! in [`replay`].
+//! in [`mod@replay`].
 
 mod block;
 mod replay;
