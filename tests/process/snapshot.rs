@@ -22,6 +22,7 @@ const BULK_LIMIT: Duration = Duration::from_secs(120);
 #[tokio::test]
 async fn a_million_keys_survive_truncation_a_fresh_member_and_a_restart() {
     let mut cluster = Cluster::start(3).await;
+    let term = cluster.status(0).await.expect("a ready member answers").term;
     let first_segment = oldest_segment(&cluster.nodes[0].data_dir);
     let began = Instant::now();
     let repeated = write_all(&cluster.client()).await;
@@ -32,6 +33,8 @@ async fn a_million_keys_survive_truncation_a_fresh_member_and_a_restart() {
         })
         .await;
     }
+    let elections = cluster.status(0).await.expect("it answers").term - term;
+    println!("{elections} elections while the keys were written and snapshots taken");
     poll::until("the log is cut behind the snapshot", BULK_LIMIT, async || {
         let oldest = oldest_segment(&cluster.nodes[0].data_dir);
         ensure(oldest != first_segment, oldest)
