@@ -140,6 +140,7 @@ impl Node {
         let snapshot = recovered.raft.snapshot.clone();
         Node {
             id: config.raft.id,
+            snapshots: Snapshots::new(config.raft.id),
             raft: Raft::new(config.raft.clone(), recovered.raft, now_ms),
             raft_config: config.raft,
             gossip: Gossip::new(config.gossip, now_ms),
@@ -157,7 +158,6 @@ impl Node {
             delivered_term: snapshot.term,
             revision: snapshot.revision,
             delivered_configuration: snapshot.configuration,
-            snapshots: Snapshots::default(),
             leadership: Leadership::default(),
             after_persist: VecDeque::new(),
             links: BTreeMap::new(),

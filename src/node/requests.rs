@@ -236,17 +236,32 @@ impl Node {
                     let _ = self.raft.transfer_leadership(None, now_ms);
                 }
             }
+            Departure::Leaving { .. } if !self.delivered_configuration.contains(self.id) => {
+                self.leave_confirmed();
+            }
             Departure::Leaving { ask_at_ms } if now_ms >= ask_at_ms => {
                 self.departure = Departure::Leaving { ask_at_ms: now_ms + LEAVE_RETRY_MS };
-                match self.leadership.leader {
-                    Some(leader) if leader != self.id => self.send(leader, PeerMessage::Leave),
-                    Some(_) => {
-                        let _ = self.raft.transfer_leadership(None, now_ms);
-                    }
-                    None => {}
-                }
+                self.ask_to_leave(now_ms);
             }
             Departure::Leaving { .. } => {}
+        }
+    }
+
+    /// Asks the leader to remove this server. Once that is done nobody sends heartbeats here any more,
+    /// so without a known leader all members are asked; the one that leads answers.
+    fn ask_to_leave(&mut self, now_ms: u64) {
+        match self.leadership.leader {
+            Some(leader) if leader == self.id => {
+                // Refused while another transfer runs or nobody is up to date: asked again soon.
+                let _ = self.raft.transfer_leadership(None, now_ms);
+            }
+            Some(leader) => self.send(leader, PeerMessage::Leave),
+            None => {
+                let peers: Vec<NodeId> = self.links.keys().copied().collect();
+                for peer in peers {
+                    self.send(peer, PeerMessage::Leave);
+                }
+            }
         }
     }
 

@@ -6,12 +6,15 @@
 
 use std::collections::VecDeque;
 
-use crate::types::{Index, SnapshotMeta};
+use crate::types::{Index, NodeId, SnapshotMeta};
 
 /// A snapshot is taken after at least this much log.
-const MIN_LOG_BYTES: u64 = 64 << 20;
+const MIN_LOG_BYTES: u64 = 48 << 20;
 /// And after at most this much, however large the last snapshot was.
 const MAX_LOG_BYTES: u64 = 512 << 20;
+/// Servers that apply the same log would all take their snapshots at once, and their disks would all
+/// be busy at once: each waits for up to this much more log than the others.
+const STAGGER_BYTES: u64 = 16 << 20;
 /// How much log stays behind a snapshot.
 const RETAINED_BYTES: u64 = 16 << 20;
 
@@ -25,10 +28,17 @@ pub(super) struct Snapshots {
     log_bytes: u64,
     /// The size of the last snapshot: rewriting it should not cost more than the log it replaces.
     last_bytes: u64,
+    /// This server's part of [`STAGGER_BYTES`].
+    stagger_bytes: u64,
     in_progress: Option<SnapshotMeta>,
 }
 
 impl Snapshots {
+    /// The bookkeeping of server `id`, whose number decides when its turn is.
+    pub(super) fn new(id: NodeId) -> Snapshots {
+        Snapshots { stagger_bytes: id.0 % STAGGER_BYTES, ..Snapshots::default() }
+    }
+
     /// Counts an entry that was delivered.
     pub(super) fn delivered(&mut self, index: Index, len_bytes: usize) {
         self.log_bytes += len_bytes as u64;
@@ -45,7 +55,7 @@ impl Snapshots {
     /// Whether it is time for a snapshot.
     pub(super) fn is_due(&self) -> bool {
         let enough = (self.last_bytes / 2).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
-        self.in_progress.is_none() && self.log_bytes >= enough
+        self.in_progress.is_none() && self.log_bytes >= enough + self.stagger_bytes
     }
 
     /// Notes that the cut for a snapshot is being made.
@@ -67,7 +77,8 @@ impl Snapshots {
 
     /// A snapshot from the leader replaced everything.
     pub(super) fn installed(&mut self) {
-        *self = Snapshots { last_bytes: self.last_bytes, ..Snapshots::default() };
+        let (last_bytes, stagger_bytes) = (self.last_bytes, self.stagger_bytes);
+        *self = Snapshots { last_bytes, stagger_bytes, ..Snapshots::default() };
     }
 }
 
@@ -84,18 +95,27 @@ mod tests {
     #[test]
     fn one_is_due_after_enough_log_and_not_while_another_is_taken() {
         let mut snapshots = Snapshots::default();
-        for index in 1..64 {
+        for index in 1..48 {
             snapshots.delivered(Index(index), MIB);
             assert!(!snapshots.is_due());
         }
-        snapshots.delivered(Index(64), MIB);
+        snapshots.delivered(Index(48), MIB);
         assert!(snapshots.is_due());
-        snapshots.begin(meta(64));
-        for index in 65..200 {
+        snapshots.begin(meta(48));
+        for index in 49..200 {
             snapshots.delivered(Index(index), MIB);
         }
         assert!(!snapshots.is_due());
-        snapshots.saved(Index(64), 1);
+        snapshots.saved(Index(48), 1);
+        assert!(snapshots.is_due());
+    }
+
+    #[test]
+    fn servers_with_the_same_log_take_turns() {
+        let mut snapshots = Snapshots::new(NodeId(10 * MIB as u64));
+        snapshots.delivered(Index(1), 57 * MIB);
+        assert!(!snapshots.is_due());
+        snapshots.delivered(Index(2), MIB);
         assert!(snapshots.is_due());
     }
 

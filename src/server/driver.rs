@@ -311,9 +311,6 @@ impl PeerEvents for Driver {
     }
 
     fn push_pull_reply(&self, to: SocketAddr, result: Result<Bytes, String>) {
-        if let Err(cause) = &result {
-            tracing::debug!(%to, cause, "a push-pull failed");
-        }
         self.mind.tell(|node, now_ms| node.push_pull_reply(to, result.ok(), now_ms));
     }
 }

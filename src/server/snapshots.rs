@@ -5,8 +5,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use glommio::timer::Timer;
 
 use super::disk::GlommioDisk;
 use super::envelope::{Envelope, ShardWork};
@@ -19,6 +21,10 @@ use crate::storage::{
     SnapshotSource, Storage,
 };
 use crate::types::{Index, SnapshotMeta};
+
+/// After each piece of its own snapshot, a server pauses for this many times as long as the writing
+/// took: when the disk is slow, the log needs it more.
+const PAUSE_FACTOR: u32 = 2;
 
 /// Works with this server's snapshots.
 pub(super) struct Snapshotter {
@@ -149,10 +155,13 @@ impl Snapshotter {
         }
     }
 
+    /// Writes a piece, and then leaves the disk to the log for some time.
     async fn write_piece(&self, offset: u64, piece: Bytes) -> u64 {
         let end = offset + piece.len() as u64;
+        let started = Instant::now();
         let ops = self.storage.borrow_mut().snapshot_write(SnapshotSource::Local, offset, piece);
         execute(&self.disk, ops.expect("the encoder makes whole blocks, one after another")).await;
+        Timer::new(started.elapsed() * PAUSE_FACTOR).await;
         end
     }
 }

@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mokv_client::{Client, Options, Server, Status};
 use rustix::process::Signal;
@@ -119,7 +118,6 @@ impl Cluster {
     pub(crate) fn start_node(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         assert!(node.process.is_none(), "{} runs already", node.name);
-        node.wait_for_ports();
         let mut command = Command::new(mokv());
         command.arg(format!("--config-file={}", node.config.display()));
         node.process = Some(Process::spawn(&mut command, &node.log).expect("mokv can be started"));
@@ -236,19 +234,6 @@ impl Node {
     /// Everything that it has printed.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Waits until nobody listens on its ports: the kernel takes an io_uring apart, and closes the
-    /// sockets in it, some milliseconds after its process is gone.
-    fn wait_for_ports(&self) {
-        let end = Instant::now() + STOP_LIMIT;
-        let addrs = [&self.rpc_addr, &self.gossip_addr, &self.metrics_addr];
-        while addrs.iter().any(|addr| TcpStream::connect(addr).is_ok())
-            || UdpSocket::bind(&self.gossip_addr).is_err()
-        {
-            assert!(Instant::now() < end, "somebody listens on the ports of {}", self.name);
-            thread::sleep(Duration::from_millis(1));
-        }
     }
 }
 

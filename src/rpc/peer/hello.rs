@@ -208,7 +208,10 @@ impl Answer {
                 self.version
             ),
             Refusal::Cluster => match self.cluster {
-                Some(theirs) => format!("it belongs to another cluster, {theirs}"),
+                Some(theirs) => format!(
+                    "it belongs to another cluster, {theirs}; to join that one, this node needs an \
+                     empty data directory"
+                ),
                 None => "it belongs to another cluster".to_owned(),
             },
             Refusal::Node => format!("its address now belongs to node {}", self.node),

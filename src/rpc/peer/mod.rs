@@ -29,7 +29,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_lite::future::yield_now;
@@ -63,6 +63,7 @@ pub use push_pull::{MAX_OUTGOING_PUSH_PULLS, MAX_PUSH_PULL_BYTES};
 use acceptor::Acceptor;
 use datagram::PacketQueue;
 use links::Links;
+use retry::FailureLogs;
 
 /// How long either side of a handshake waits for the other.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -136,6 +137,7 @@ pub struct PeerTransport {
     acceptor: Rc<Acceptor>,
     packets: Rc<PacketQueue>,
     outgoing_push_pulls: Rc<Cell<usize>>,
+    push_pull_failures: Rc<RefCell<FailureLogs>>,
     /// `None` once the transport was shut down.
     tasks: RefCell<Option<Tasks>>,
 }
@@ -188,6 +190,7 @@ impl PeerTransport {
             acceptor,
             packets,
             outgoing_push_pulls: Rc::default(),
+            push_pull_failures: Rc::default(),
             tasks: RefCell::new(Some(Tasks { accepting, receiving, sending })),
         })
     }
@@ -242,6 +245,7 @@ impl PeerTransport {
     /// Starts a push-pull with whoever is at `to`; `push_pull_reply` tells the outcome, always.
     pub fn push_pull(&self, to: SocketAddr, body: Bytes) {
         let (local, under_way) = (Rc::clone(&self.local), Rc::clone(&self.outgoing_push_pulls));
+        let failures = Rc::clone(&self.push_pull_failures);
         let full = under_way.get() >= MAX_OUTGOING_PUSH_PULLS;
         under_way.set(under_way.get() + 1);
         spawn_later(async move {
@@ -251,6 +255,12 @@ impl PeerTransport {
                 push_pull::ask(&local, to, body).await
             };
             under_way.set(under_way.get() - 1);
+            if let Err(cause) = &result
+                && failures.borrow_mut().is_news(to, cause, Instant::now())
+            {
+                let cluster = local.cluster.get().map(|id| id.to_string()).unwrap_or_default();
+                tracing::warn!(%to, cause, cluster, "cannot exchange gossip; trying on");
+            }
             local.events.push_pull_reply(to, result);
         })
         .detach();

@@ -1,5 +1,7 @@
 //! How a link that cannot be made is tried again, and how often that is worth a line in the log.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::prng::Prng;
@@ -62,6 +64,26 @@ impl FailureLog {
     /// Forgets the last cause: what follows a success is news.
     pub(super) fn clear(&mut self) {
         self.last = None;
+    }
+}
+
+/// The same for many addresses, as many as [`MAX_FAILURE_LOGS`]; when there are more, all of them are
+/// news again.
+#[derive(Debug, Default)]
+pub(super) struct FailureLogs {
+    by_addr: BTreeMap<SocketAddr, FailureLog>,
+}
+
+/// Addresses whose failures are remembered.
+const MAX_FAILURE_LOGS: usize = 256;
+
+impl FailureLogs {
+    /// Whether a failure at `addr` for `cause` at `now` is worth a line.
+    pub(super) fn is_news(&mut self, addr: SocketAddr, cause: &str, now: Instant) -> bool {
+        if self.by_addr.len() >= MAX_FAILURE_LOGS {
+            self.by_addr.clear();
+        }
+        self.by_addr.entry(addr).or_default().is_news(cause, now)
     }
 }
 

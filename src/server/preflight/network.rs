@@ -14,6 +14,12 @@ const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
 /// The pause between two lookups.
 const RESOLVE_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a port may take to be given up: the kernel closes the sockets of a server that was killed
+/// some milliseconds after its process is gone.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
+/// The pause between two looks at a port.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
+
 /// How a port is used.
 #[derive(Clone, Copy)]
 enum Protocol {
@@ -72,8 +78,8 @@ pub(super) fn check_ports(settings: &Settings, ip: IpAddr) -> Vec<Check> {
 
 fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check {
     let (taken, label, ss_flag) = match protocol {
-        Protocol::Tcp => (peer::is_tcp_taken(addr), "tcp", 't'),
-        Protocol::Udp => (peer::is_udp_taken(addr), "udp", 'u'),
+        Protocol::Tcp => (stays_taken(|| peer::is_tcp_taken(addr)), "tcp", 't'),
+        Protocol::Udp => (stays_taken(|| peer::is_udp_taken(addr)), "udp", 'u'),
     };
     let port = addr.port();
     let error = match taken {
@@ -100,6 +106,18 @@ fn check_port(name: &'static str, addr: SocketAddr, protocol: Protocol) -> Check
             format!("choose another {name}"),
         ),
     }
+}
+
+/// Whether a port is taken and is not given up in time.
+fn stays_taken(is_taken: impl Fn() -> io::Result<bool>) -> io::Result<bool> {
+    let deadline = Instant::now() + PORT_PATIENCE;
+    while is_taken()? {
+        if Instant::now() >= deadline {
+            return Ok(true);
+        }
+        sleep(PORT_PAUSE);
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One slot: a hash table of items, each one allocation.
 
 use std::hash::BuildHasher;
+use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -30,10 +31,10 @@ pub(super) struct SlotTable {
     items: HashTable<Stored>,
 }
 
-/// Key and value in one allocation.
+/// Key and value in one allocation, which copies of the slot share.
 #[derive(Clone, Debug)]
 struct Stored {
-    bytes: Box<[u8]>,
+    bytes: Rc<[u8]>,
     key_bytes: u16,
     revision: Revision,
 }
@@ -121,7 +122,7 @@ impl SlotTable {
 impl Stored {
     fn new(item: Item<'_>) -> Stored {
         let key_bytes = u16::try_from(item.key.len()).expect("a key has at most MAX_KEY_BYTES");
-        let bytes = [item.key, item.value].concat().into_boxed_slice();
+        let bytes = [item.key, item.value].concat().into();
         Stored { bytes, key_bytes, revision: item.revision }
     }
 

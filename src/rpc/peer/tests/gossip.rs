@@ -28,7 +28,8 @@ fn a_push_pull_that_fails_says_why() {
         outsider.transport.set_cluster(FOREIGN_CLUSTER);
         outsider.transport.push_pull(b.addr(), "hello".into());
         let refused =
-            "the peer refuses: it belongs to another cluster, 0000000000000007".to_owned();
+            "the peer refuses: it belongs to another cluster, 0000000000000007; to join that one, this node needs \
+             an empty data directory".to_owned();
         assert_eq!(outsider.replies(1).await, vec![Err(refused)]);
 
         a.transport.push_pull(b.addr(), vec![0; MAX_PUSH_PULL_BYTES + 1].into());

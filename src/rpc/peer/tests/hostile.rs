@@ -12,7 +12,8 @@ fn a_refused_dialer_is_told_the_true_cause() {
         let link = |cluster, to| (Purpose::Link, cluster, to);
         assert_eq!(
             refusal(link(Some(FOREIGN_CLUSTER), Some(A)), &member).await,
-            "it belongs to another cluster, 0000000000000007"
+            "it belongs to another cluster, 0000000000000007; to join that one, this node needs \
+             an empty data directory"
         );
         assert_eq!(
             refusal(link(Some(CLUSTER), Some(B)), &member).await,
@@ -24,7 +25,8 @@ fn a_refused_dialer_is_told_the_true_cause() {
         );
         assert_eq!(
             refusal((Purpose::PushPull, Some(FOREIGN_CLUSTER), None), &member).await,
-            "it belongs to another cluster, 0000000000000007"
+            "it belongs to another cluster, 0000000000000007; to join that one, this node needs \
+             an empty data directory"
         );
     });
 }
