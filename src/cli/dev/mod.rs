@@ -164,11 +164,12 @@ async fn watch_over(
                         screen.welcome(plans);
                     }
                 }
-                News::Ended { how, .. } if !started => {
+                // It cannot start, and trying again would not help. One that was killed can.
+                News::Ended { how, was_killed: false, .. } if waiting.contains(&node) => {
                     let log = screen::tail(&plans[node].log_path);
                     return Err(CliError::Failed(format!("{} {how}\n{log}", name(&plans[node]))));
                 }
-                News::Ended { how, pause } => screen.ended(node, &how, pause),
+                News::Ended { how, pause, .. } => screen.ended(node, &how, pause),
             },
         }
     }

@@ -13,6 +13,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -61,8 +62,9 @@ pub(crate) struct Event {
 pub(crate) enum News {
     /// It answers health checks with SERVING: it knows a leader and has caught up.
     Ready,
-    /// It ended without having been asked to, and will be started again after `pause`.
-    Ended { how: String, pause: Duration },
+    /// It ended without having been asked to, by itself or by a signal, and will be started again after
+    /// `pause`.
+    Ended { how: String, was_killed: bool, pause: Duration },
 }
 
 /// Keeps one server running until it is ordered otherwise; then stops it. Logs go to the plan's
@@ -94,7 +96,8 @@ pub(crate) async fn keep_running(
         if started.elapsed() >= STEADY_AFTER {
             pause = FIRST_PAUSE;
         }
-        let news = News::Ended { how: describe(status), pause };
+        let was_killed = status.signal().is_some();
+        let news = News::Ended { how: describe(status), was_killed, pause };
         if events.send(Event { node, news }).await.is_err() {
             return Ok(()); // nobody listens any more: the supervisor is on its way out
         }
@@ -165,7 +168,6 @@ async fn stop(
 }
 
 fn describe(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("ended with exit code {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
@@ -189,7 +191,8 @@ mod tests {
         let (sender, mut events) = mpsc::channel(8);
         let running = tokio::spawn(keep_running(0, plan, order, sender));
         for expected in [FIRST_PAUSE, FIRST_PAUSE * 2] {
-            let Some(Event { news: News::Ended { how, pause }, .. }) = events.recv().await else {
+            let Some(Event { news: News::Ended { how, pause, .. }, .. }) = events.recv().await
+            else {
                 panic!("the server did not end")
             };
             assert!(how.starts_with("ended with exit code"), "{how}");
