@@ -20,7 +20,7 @@ step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
 # Fails, saying what is missing: $(call need,command,where it comes from)
 need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
 
-.PHONY: help dev build test format-check lint doc deny unit process conformance bench chaos fmt clean
+.PHONY: help dev build test format-check lint doc deny unit process process-sharded conformance bench chaos fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ build: ## Build target/release/mokv
 	$(call need,git,Debian package git)
 	$(CARGO) build --release --locked --bin mokv
 
-test: format-check lint doc deny unit process conformance ## Everything that must hold, under 15 minutes on 2 cores
+test: format-check lint doc deny unit process process-sharded conformance ## Everything that must hold, under 15 minutes on 2 cores
 	$(call step,all passed)
 
 format-check: ## Check the formatting
@@ -65,6 +65,11 @@ unit: ## Run unit, golden, property and tidy tests
 process: build ## Run the tests of real server processes, with 3 rounds of crashes
 	$(call step,$@)
 	MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process
+
+process-sharded: build ## The same with two executors a server, but for the million keys
+	$(call step,$@)
+	MOKV_SHARDS=2 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process -- \
+		--skip snapshot::
 
 conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, and ghz
 	$(call step,$@)
