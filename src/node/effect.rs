@@ -142,7 +142,7 @@ pub enum Failure {
     #[error("leadership changed while the write was on its way; it may or may not take effect")]
     OutcomeUnknown,
     /// Too much is waiting already; nothing happened.
-    #[error("too many writes are waiting for the disk or the network")]
+    #[error("too many requests are waiting for the disk or the network")]
     Overloaded,
     /// This server has not joined a cluster; nothing happened.
     #[error("this server has not joined a cluster yet")]

@@ -29,7 +29,8 @@ use super::mesh::Post;
 use super::mind::Mind;
 use super::shared::Shared;
 use super::snapshots::Snapshotter;
-use crate::node::{Effect, Node, Ticket};
+use crate::node::{Effect, Node, ServerView, Ticket};
+use crate::raft::TransferError;
 use crate::rpc::peer::{PeerEvents, PeerTransport};
 use crate::rpc::wait::Signal;
 use crate::types::{NodeId, SnapshotMeta};
@@ -165,6 +166,7 @@ impl Driver {
         } else {
             match self.mind.tell(|node, now_ms| node.transfer_leadership(to, now_ms)) {
                 Ok(_) => Answer::Done,
+                Err(TransferError::NotLeader { .. }) => Answer::NotLeader(leader_addr(&servers)),
                 Err(error) => Answer::Refused(error.to_string()),
             }
         };
@@ -313,6 +315,12 @@ impl PeerEvents for Driver {
     fn push_pull_reply(&self, to: SocketAddr, result: Result<Bytes, String>) {
         self.mind.tell(|node, now_ms| node.push_pull_reply(to, result.ok(), now_ms));
     }
+}
+
+/// Where clients reach the leader; empty where none is known.
+fn leader_addr(servers: &[ServerView]) -> String {
+    let leader = servers.iter().find(|server| server.is_leader);
+    leader.map(|server| server.rpc_addr.clone()).unwrap_or_default()
 }
 
 fn resolve(seeds: &[String]) -> BTreeSet<SocketAddr> {

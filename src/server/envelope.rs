@@ -42,6 +42,8 @@ pub(super) enum Answer {
     Status(Box<Status>, Vec<ServerView>),
     Done,
     Failed(Failure),
+    /// Only the leader can do that; clients reach it here, if it is known.
+    NotLeader(String),
     /// Refused for a reason that only words can tell; nothing happened.
     Refused(String),
 }

@@ -104,6 +104,7 @@ impl Frontend {
             }
             Answer::Done => Reply::Done,
             Answer::Failed(failure) => Reply::Failed(failed(failure)),
+            Answer::NotLeader(leader) => Reply::Failed(Status::not_leader(&leader)),
             Answer::Refused(why) => Reply::Failed(Status::failed_precondition("REFUSED", why)),
             Answer::Frozen | Answer::Page(_) => unreachable!("only a view is answered by pages"),
         }
@@ -191,7 +192,7 @@ fn failed(failure: Failure) -> Status {
     match failure {
         Failure::NoLeader => Status::no_leader(),
         Failure::OutcomeUnknown => Status::outcome_unknown(),
-        Failure::Overloaded => Status::overloaded("writes"),
+        Failure::Overloaded => Status::overloaded(&failure.to_string()),
         Failure::NotJoined => Status::not_a_member(),
         Failure::ShuttingDown => Status::shutting_down(),
     }

@@ -51,7 +51,7 @@ use executor::Common;
 use mesh::{CHANNEL_BATCHES, NODE_EXECUTOR, Post};
 use metrics::Metrics;
 use preflight::{DataDirLock, LockError, PreflightError};
-use shared::Shared;
+use shared::{Phase, Shared};
 
 /// Threads of an executor for calls that block: a slow name server must not hold up a sync of the
 /// data directory.
@@ -174,10 +174,14 @@ fn start(
                 let (senders, receivers) = mesh.join().await.map_err(ServeError::runtime)?;
                 post.connect(senders, receivers);
             }
-            match plan {
+            let shared = Arc::clone(&common.shared);
+            let result = match plan {
                 Some(plan) => executor::run_node(post, common, plan).await,
                 None => executor::run_shard(post, common).await,
-            }
+            };
+            // One that cannot go on takes the others with it.
+            shared.enter(Phase::Closing);
+            result
         };
         let builder = LocalExecutorBuilder::new(placement)
             .name(&format!("mokv-{executor}"))

@@ -75,6 +75,7 @@ impl View {
             | Answer::Servers(_)
             | Answer::Status(..)
             | Answer::Done
+            | Answer::NotLeader(_)
             | Answer::Refused(_) => unreachable!("a view is answered by pages or a failure"),
         }
         self.signal.raise();

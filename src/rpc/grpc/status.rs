@@ -165,27 +165,12 @@ impl Status {
             .but_unknown()
     }
 
-    /// A read lost its leader; it can be asked again without harm.
-    #[must_use]
-    pub fn read_interrupted() -> Status {
-        let message = "the leader changed before the read was confirmed. Try again";
-        Status::not_done(Code::Unavailable, "READ_INTERRUPTED", message)
-            .retry_after_ms(RETRY_SOON_MS)
-    }
-
     /// A queue is full.
     #[must_use]
     pub fn overloaded(what: &str) -> Status {
         let message = format!("{what}; nothing was done. Send fewer at once, or try again shortly");
         Status::not_done(Code::ResourceExhausted, "OVERLOADED", message)
             .retry_after_ms(RETRY_SOON_MS)
-    }
-
-    /// The disk or a quota is full; deletes are still admitted.
-    #[must_use]
-    pub fn out_of_space(what: &str) -> Status {
-        let message = format!("{what}; nothing was done. Delete keys or add space");
-        Status::not_done(Code::ResourceExhausted, "OUT_OF_SPACE", message)
     }
 
     /// This member stops; another one serves.
