@@ -359,8 +359,8 @@ impl Node {
 
     /// Acts on a change of term or leader: what the old leader had is lost to us.
     fn notice_leadership(&mut self, now_ms: u64) {
-        let status = self.raft.status();
-        let seen = Leadership { term: status.term, leader: status.leader };
+        let (term, leader) = self.raft.leadership();
+        let seen = Leadership { term, leader };
         let before = std::mem::replace(&mut self.leadership, seen);
         if before == seen {
             return;

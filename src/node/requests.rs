@@ -83,10 +83,7 @@ impl Node {
         if self.departure == Departure::Staying {
             self.departure = Departure::Stopping;
         }
-        if self.is_leader() {
-            // Without another voter there is nobody to hand over to, and nothing is lost by it.
-            let _ = self.raft.transfer_leadership(None, now_ms);
-        }
+        self.hand_over(now_ms);
     }
 
     /// Whether every request was answered and leadership is another's, where there is another.
@@ -232,9 +229,7 @@ impl Node {
                     let reads = self.reads.take_all();
                     self.fail_tickets(reads, Failure::ShuttingDown);
                 }
-                if self.is_leader() {
-                    let _ = self.raft.transfer_leadership(None, now_ms);
-                }
+                self.hand_over(now_ms);
             }
             Departure::Leaving { .. } if !self.delivered_configuration.contains(self.id) => {
                 self.leave_confirmed();
@@ -247,14 +242,19 @@ impl Node {
         }
     }
 
+    /// Hands leadership over, if this server leads.
+    fn hand_over(&mut self, now_ms: u64) {
+        if self.is_leader() {
+            // Refused while a transfer runs already, or where nobody can take over: tried again soon.
+            let _ = self.raft.transfer_leadership(None, now_ms);
+        }
+    }
+
     /// Asks the leader to remove this server. Once that is done nobody sends heartbeats here any more,
     /// so without a known leader all members are asked; the one that leads answers.
     fn ask_to_leave(&mut self, now_ms: u64) {
         match self.leadership.leader {
-            Some(leader) if leader == self.id => {
-                // Refused while another transfer runs or nobody is up to date: asked again soon.
-                let _ = self.raft.transfer_leadership(None, now_ms);
-            }
+            Some(leader) if leader == self.id => self.hand_over(now_ms),
             Some(leader) => self.send(leader, PeerMessage::Leave),
             None => {
                 let peers: Vec<NodeId> = self.links.keys().copied().collect();

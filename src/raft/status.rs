@@ -82,6 +82,13 @@ impl Raft {
         }
     }
 
+    /// The current term and its leader, where one is known: the part of [`status`](Raft::status) that
+    /// is looked at after every input.
+    #[must_use]
+    pub fn leadership(&self) -> (Term, Option<NodeId>) {
+        (self.term(), self.leader)
+    }
+
     fn role_name(&self) -> RoleName {
         match self.role {
             Role::Leader(_) => RoleName::Leader,
