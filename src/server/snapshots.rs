@@ -79,12 +79,15 @@ impl Snapshotter {
     /// snapshot is gone.
     pub(super) async fn read(&self, index: Index, offset: u64) -> Option<(Bytes, bool)> {
         let file = FileName::Snapshot(index);
-        let chunk = self.disk.read_at(file, offset, MAX_SNAPSHOT_CHUNK_BYTES).await;
-        let after = self.disk.read_at(file, offset + MAX_SNAPSHOT_CHUNK_BYTES as u64, 1).await;
-        match (chunk, after) {
-            (Ok(chunk), Ok(after)) => Some((chunk, after.is_empty())),
-            (Err(error), _) | (_, Err(error)) if error.is_not_found() => None,
-            (Err(error), _) | (_, Err(error)) => {
+        // One byte more than a chunk tells whether anything follows it.
+        match self.disk.read_at(file, offset, MAX_SNAPSHOT_CHUNK_BYTES + 1).await {
+            Ok(mut chunk) => {
+                let is_last = chunk.len() <= MAX_SNAPSHOT_CHUNK_BYTES;
+                chunk.truncate(MAX_SNAPSHOT_CHUNK_BYTES);
+                Some((chunk, is_last))
+            }
+            Err(error) if error.is_not_found() => None,
+            Err(error) => {
                 tracing::warn!(%error, "a snapshot that a follower wants cannot be read");
                 None
             }
