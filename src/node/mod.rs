@@ -41,6 +41,7 @@ use bytes::Bytes;
 pub use effect::{Effect, Event, Failure, Persist, Ticket};
 pub use message::{ForwardOutcome, PeerMessage, PeerMessageError};
 pub use requests::{LeaveError, MAX_FORWARDED_BYTES};
+pub use snapshots::SnapshotPolicy;
 pub use status::{Role, ServerView, Status};
 
 use crate::gossip::{self, Gossip};
@@ -66,6 +67,8 @@ pub struct Config {
     pub bootstrap: bool,
     /// The identity of a cluster this node would make.
     pub fresh_cluster: ClusterId,
+    /// When to take snapshots.
+    pub snapshots: SnapshotPolicy,
 }
 
 /// What survived on disk.
@@ -140,7 +143,7 @@ impl Node {
         let snapshot = recovered.raft.snapshot.clone();
         Node {
             id: config.raft.id,
-            snapshots: Snapshots::new(config.raft.id),
+            snapshots: Snapshots::new(config.snapshots, config.raft.id),
             raft: Raft::new(config.raft.clone(), recovered.raft, now_ms),
             raft_config: config.raft,
             gossip: Gossip::new(config.gossip, now_ms),

@@ -8,19 +8,35 @@ use std::collections::VecDeque;
 
 use crate::types::{Index, NodeId, SnapshotMeta};
 
-/// A snapshot is taken after at least this much log.
-const MIN_LOG_BYTES: u64 = 48 << 20;
-/// And after at most this much, however large the last snapshot was.
-const MAX_LOG_BYTES: u64 = 512 << 20;
-/// Servers that apply the same log would all take their snapshots at once, and their disks would all
-/// be busy at once: each waits for up to this much more log than the others.
-const STAGGER_BYTES: u64 = 16 << 20;
-/// How much log stays behind a snapshot.
-const RETAINED_BYTES: u64 = 16 << 20;
+/// How much log there may be before a snapshot is taken, and behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// A snapshot is taken after at least this much log.
+    pub min_log_bytes: u64,
+    /// And after at most this much, however large the last snapshot was.
+    pub max_log_bytes: u64,
+    /// Servers that apply the same log would all take their snapshots at once, and their disks would
+    /// all be busy at once: each waits for up to this much more log than the others. Never 0.
+    pub stagger_bytes: u64,
+    /// How much log stays behind a snapshot.
+    pub retained_bytes: u64,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> SnapshotPolicy {
+        SnapshotPolicy {
+            min_log_bytes: 48 << 20,
+            max_log_bytes: 512 << 20,
+            stagger_bytes: 16 << 20,
+            retained_bytes: 16 << 20,
+        }
+    }
+}
 
 /// The bookkeeping of log sizes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Snapshots {
+    policy: SnapshotPolicy,
     /// Delivered entries whose bytes may have to be retained, oldest first: index and size.
     recent: VecDeque<(Index, u64)>,
     recent_bytes: u64,
@@ -28,15 +44,23 @@ pub(super) struct Snapshots {
     log_bytes: u64,
     /// The size of the last snapshot: rewriting it should not cost more than the log it replaces.
     last_bytes: u64,
-    /// This server's part of [`STAGGER_BYTES`].
+    /// This server's part of the policy's.
     stagger_bytes: u64,
     in_progress: Option<SnapshotMeta>,
 }
 
 impl Snapshots {
     /// The bookkeeping of server `id`, whose number decides when its turn is.
-    pub(super) fn new(id: NodeId) -> Snapshots {
-        Snapshots { stagger_bytes: id.0 % STAGGER_BYTES, ..Snapshots::default() }
+    pub(super) fn new(policy: SnapshotPolicy, id: NodeId) -> Snapshots {
+        Snapshots {
+            stagger_bytes: id.0 % policy.stagger_bytes,
+            policy,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            log_bytes: 0,
+            last_bytes: 0,
+            in_progress: None,
+        }
     }
 
     /// Counts an entry that was delivered.
@@ -45,7 +69,7 @@ impl Snapshots {
         self.recent.push_back((index, len_bytes as u64));
         self.recent_bytes += len_bytes as u64;
         while let Some((_, oldest_bytes)) = self.recent.front()
-            && self.recent_bytes - oldest_bytes >= RETAINED_BYTES
+            && self.recent_bytes - oldest_bytes >= self.policy.retained_bytes
         {
             self.recent_bytes -= oldest_bytes;
             self.recent.pop_front();
@@ -54,7 +78,8 @@ impl Snapshots {
 
     /// Whether it is time for a snapshot.
     pub(super) fn is_due(&self) -> bool {
-        let enough = (self.last_bytes / 2).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+        let enough =
+            (self.last_bytes / 2).clamp(self.policy.min_log_bytes, self.policy.max_log_bytes);
         self.in_progress.is_none() && self.log_bytes >= enough + self.stagger_bytes
     }
 
@@ -77,8 +102,10 @@ impl Snapshots {
 
     /// A snapshot from the leader replaced everything.
     pub(super) fn installed(&mut self) {
-        let (last_bytes, stagger_bytes) = (self.last_bytes, self.stagger_bytes);
-        *self = Snapshots { last_bytes, stagger_bytes, ..Snapshots::default() };
+        self.recent.clear();
+        self.recent_bytes = 0;
+        self.log_bytes = 0;
+        self.in_progress = None;
     }
 }
 
@@ -88,13 +115,17 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
+    fn unstaggered() -> Snapshots {
+        Snapshots::new(SnapshotPolicy::default(), NodeId(0))
+    }
+
     fn meta(index: u64) -> SnapshotMeta {
         SnapshotMeta { index: Index(index), ..SnapshotMeta::default() }
     }
 
     #[test]
     fn one_is_due_after_enough_log_and_not_while_another_is_taken() {
-        let mut snapshots = Snapshots::default();
+        let mut snapshots = unstaggered();
         for index in 1..48 {
             snapshots.delivered(Index(index), MIB);
             assert!(!snapshots.is_due());
@@ -112,7 +143,7 @@ mod tests {
 
     #[test]
     fn servers_with_the_same_log_take_turns() {
-        let mut snapshots = Snapshots::new(NodeId(10 * MIB as u64));
+        let mut snapshots = Snapshots::new(SnapshotPolicy::default(), NodeId(10 * MIB as u64));
         snapshots.delivered(Index(1), 57 * MIB);
         assert!(!snapshots.is_due());
         snapshots.delivered(Index(2), MIB);
@@ -121,7 +152,7 @@ mod tests {
 
     #[test]
     fn some_log_is_retained_behind_the_cut() {
-        let mut snapshots = Snapshots::default();
+        let mut snapshots = unstaggered();
         for index in 1..=64 {
             snapshots.delivered(Index(index), MIB);
         }
@@ -131,7 +162,7 @@ mod tests {
 
     #[test]
     fn retention_never_reaches_past_the_cut() {
-        let mut snapshots = Snapshots::default();
+        let mut snapshots = unstaggered();
         snapshots.delivered(Index(1), 64 * MIB);
         snapshots.begin(meta(1));
         snapshots.delivered(Index(2), 20 * MIB);
@@ -141,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_large_state_is_written_less_often() {
-        let mut snapshots = Snapshots::default();
+        let mut snapshots = unstaggered();
         snapshots.delivered(Index(1), 64 * MIB);
         snapshots.begin(meta(1));
         snapshots.saved(Index(1), 400 << 20);
@@ -153,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_overtaken_by_an_installed_one_is_forgotten() {
-        let mut snapshots = Snapshots::default();
+        let mut snapshots = unstaggered();
         snapshots.begin(meta(5));
         snapshots.installed();
         assert_eq!(snapshots.saved(Index(5), 1), None);

@@ -2,8 +2,8 @@
 
 use super::Node;
 use super::requests::Departure;
-use crate::raft;
 use crate::types::{ClusterId, Configuration, Index, NodeId, Revision, Term};
+use crate::{gossip, raft};
 
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,18 @@ impl Node {
             revision: self.revision,
             serving: self.is_serving(),
         }
+    }
+
+    /// The consensus of this node, to look at.
+    #[must_use]
+    pub fn raft(&self) -> &raft::Raft {
+        &self.raft
+    }
+
+    /// The discovery of this node, to look at.
+    #[must_use]
+    pub fn gossip(&self) -> &gossip::Gossip {
+        &self.gossip
     }
 
     /// Whether this node knows a leader and has applied up to it.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Config, Effect, Failure, Node, Persist, Recovered, Role, Ticket};
+use super::{Config, Effect, Failure, Node, Persist, Recovered, Role, SnapshotPolicy, Ticket};
 use crate::raft::{self, ReadyNumber};
 use crate::types::{ClusterId, Command, Entry, HardState, NodeId, Revision, SnapshotMeta};
 use crate::{gossip, types::EntryKind};
@@ -302,7 +302,9 @@ impl Cluster {
             incarnation: self.now_ms,
         };
         let gossip = gossip::Config::lan(identity, id.0);
-        let config = Config { raft, gossip, bootstrap, fresh_cluster: ClusterId(1000 + id.0) };
+        let fresh_cluster = ClusterId(1000 + id.0);
+        let snapshots = SnapshotPolicy::default();
+        let config = Config { raft, gossip, bootstrap, fresh_cluster, snapshots };
         let recovered = raft::Recovered {
             hard_state: disk.hard_state,
             snapshot: SnapshotMeta::default(),

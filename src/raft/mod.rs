@@ -82,7 +82,7 @@ pub use progress::ProgressState;
 pub use read_index::ReadError;
 pub use ready::{ReadLost, ReadState, Ready, ReadyNumber, SnapshotRead, SnapshotWrite};
 pub use replication::ProposeError;
-pub use status::{PeerStatus, RoleName, Status};
+pub use status::{Outline, PeerStatus, RoleName, Status};
 pub use transfer::TransferError;
 
 use durability::Durability;

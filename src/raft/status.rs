@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::progress::{Progress, ProgressState};
-use super::{Raft, Role};
-use crate::types::{Configuration, Index, NodeId, Term};
+use super::{Position, Raft, Role};
+use crate::types::{Configuration, HardState, Index, NodeId, Term};
 
 /// A view of one server at one moment.
 #[derive(Clone, Debug)]
@@ -34,6 +34,21 @@ pub struct Status<'a> {
     pub has_pending_change: bool,
     /// Every other member, as the leader sees it; empty on the others.
     pub progress: BTreeMap<NodeId, PeerStatus>,
+}
+
+/// The numbers that change with almost every input, for whoever watches each step of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// What it is in its term.
+    pub role: RoleName,
+    /// Its term and vote, durable or not.
+    pub hard_state: HardState,
+    /// Up to where entries are known to be committed.
+    pub commit: Index,
+    /// The last entry of the log.
+    pub last: Position,
+    /// The entry that brought the configuration in force.
+    pub configuration_index: Index,
 }
 
 /// A follower or learner, as its leader sees it.
@@ -87,6 +102,30 @@ impl Raft {
     #[must_use]
     pub fn leadership(&self) -> (Term, Option<NodeId>) {
         (self.term(), self.leader)
+    }
+
+    /// The numbers that change with almost every input.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline {
+            role: self.role_name(),
+            hard_state: self.hard_state,
+            commit: self.log.commit(),
+            last: self.log.last(),
+            configuration_index: self.log.configuration_index(),
+        }
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.log.configuration()
+    }
+
+    /// The term of the entry at `index`; `None` where the log does not hold it.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.position(index).map(|position| position.term)
     }
 
     fn role_name(&self) -> RoleName {

@@ -102,6 +102,7 @@ fn blueprint(
         gossip: gossip::Config::lan(member, random_u64()),
         bootstrap: settings.bootstrap,
         fresh_cluster: ClusterId(random_u64()),
+        snapshots: node::SnapshotPolicy::default(),
     };
     Blueprint {
         data_dir: settings.data_dir.clone(),
