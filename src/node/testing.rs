@@ -283,15 +283,7 @@ impl Cluster {
     }
 
     fn boot(&mut self, id: NodeId, name: String, disk: Disk, bootstrap: bool) {
-        let raft = raft::Config {
-            id,
-            election_timeout_ms: 300,
-            heartbeat_interval_ms: 50,
-            max_append_bytes: 1 << 20,
-            max_inflight_appends: 64,
-            max_inflight_bytes: 4 << 20,
-            seed: id.0,
-        };
+        let raft = raft::Config::lan(id, id.0);
         let identity = gossip::Identity {
             id,
             name: name.clone(),

@@ -54,6 +54,22 @@ pub struct Recovered {
 }
 
 impl Config {
+    /// Settings for a network whose round trips stay well below 50 ms. An election begins 300 to
+    /// 600 ms after a leader falls silent, so writes resume within a second of its death; a heartbeat
+    /// every 50 ms leaves room for several to be late.
+    #[must_use]
+    pub fn lan(id: NodeId, seed: u64) -> Config {
+        Config {
+            id,
+            election_timeout_ms: 300,
+            heartbeat_interval_ms: 50,
+            max_append_bytes: 4 << 20,
+            max_inflight_appends: 256,
+            max_inflight_bytes: 16 << 20,
+            seed,
+        }
+    }
+
     /// # Panics
     /// When a limit makes no sense; the driver has checked what a user may set.
     pub(super) fn check(&self) {

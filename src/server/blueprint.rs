@@ -12,15 +12,6 @@ use crate::storage::{DiskOp, Identity, SEGMENT_BYTES, Storage};
 use crate::types::{ClusterId, Index, NodeId};
 use crate::{gossip, node, raft};
 
-/// Raft's timing. An election begins 300 to 600 ms after a leader falls silent, so writes resume
-/// within a second of its death; a heartbeat every 50 ms leaves room for several to be late.
-const ELECTION_TIMEOUT_MS: u64 = 300;
-const HEARTBEAT_INTERVAL_MS: u64 = 50;
-/// Appends to one follower: how large, how many, and how much in flight.
-const MAX_APPEND_BYTES: usize = 4 << 20;
-const MAX_INFLIGHT_APPENDS: usize = 256;
-const MAX_INFLIGHT_BYTES: usize = 16 << 20;
-
 /// A server that is about to run.
 pub(super) struct Blueprint {
     pub(super) data_dir: PathBuf,
@@ -79,15 +70,6 @@ fn blueprint(
     storage: Storage,
     first_ops: Vec<DiskOp>,
 ) -> Blueprint {
-    let raft = raft::Config {
-        id: identity.node,
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
-        heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
-        max_append_bytes: MAX_APPEND_BYTES,
-        max_inflight_appends: MAX_INFLIGHT_APPENDS,
-        max_inflight_bytes: MAX_INFLIGHT_BYTES,
-        seed: random_u64(),
-    };
     let member = gossip::Identity {
         id: identity.node,
         name: settings.node_name.clone(),
@@ -98,7 +80,7 @@ fn blueprint(
         incarnation: unix_ms(),
     };
     let config = node::Config {
-        raft,
+        raft: raft::Config::lan(identity.node, random_u64()),
         gossip: gossip::Config::lan(member, random_u64()),
         bootstrap: settings.bootstrap,
         fresh_cluster: ClusterId(random_u64()),
