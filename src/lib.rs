@@ -1,11 +1,13 @@
 //! mökv: a replicated in-memory key-value store.
 //!
-//! Everything that decides is a pure state machine (`types`, `raft`, `gossip`, `storage`, `node`):
-//! bytes and `now` in, effects out. Everything that acts is a thin driver (`rpc`, `server`, `cli`).
+//! Everything that decides is a pure state machine (`types`, `raft`, `gossip`, `storage`, `node`,
+//! `lane`): bytes and `now` in, effects out. Everything that acts is a thin driver (`rpc`, `server`,
+//! `cli`).
 //! ARCHITECTURE.md draws the house.
 
 pub mod cli;
 pub mod gossip;
+pub mod lane;
 pub mod node;
 pub mod prng;
 pub mod raft;

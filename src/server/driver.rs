@@ -24,11 +24,12 @@ use hashbrown::HashMap;
 
 use super::envelope::{Answer, Envelope, Question, ShardWork};
 use super::journal;
-use super::log_lane::{LogLane, LogWork};
+use super::log_lane::LogDriver;
 use super::mesh::Post;
 use super::mind::Mind;
 use super::shared::Shared;
 use super::snapshots::Snapshotter;
+use crate::lane::LogWork;
 use crate::node::{Effect, Node, ServerView, Ticket};
 use crate::raft::TransferError;
 use crate::rpc::peer::{PeerEvents, PeerTransport};
@@ -45,7 +46,7 @@ enum Read {
 pub(super) struct Hands {
     pub(super) post: Rc<Post>,
     pub(super) shared: Arc<Shared>,
-    pub(super) log: Rc<LogLane>,
+    pub(super) log: Rc<LogDriver>,
     pub(super) snapshotter: Rc<Snapshotter>,
     /// `host:port` of members to join through.
     pub(super) seeds: Vec<String>,

@@ -17,7 +17,7 @@ use super::driver::{Driver, Hands};
 use super::envelope::Envelope;
 use super::fence;
 use super::frontend::{Frontend, GrpcBackend};
-use super::log_lane::LogLane;
+use super::log_lane::LogDriver;
 use super::mesh::{Addressee, Post};
 use super::metrics::Metrics;
 use super::mind::{Clock, Mind};
@@ -105,7 +105,7 @@ pub(super) async fn run_node(
     let node = Node::new(blueprint.config, blueprint.recovered, clock.now_ms());
     let mind = Rc::new(Mind::new(node, clock));
     let metrics = Arc::clone(&common.metrics);
-    let log = LogLane::new(Rc::clone(&mind), Rc::clone(&snapshotter), storage, disk, metrics);
+    let log = LogDriver::new(Rc::clone(&mind), Rc::clone(&snapshotter), storage, disk, metrics);
     let hands = Hands {
         post: Rc::clone(&post),
         shared: Arc::clone(&common.shared),

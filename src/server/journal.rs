@@ -1,11 +1,12 @@
-//! The node's events as lines of the log.
+//! What a person on call reads: the node's events, and what became of snapshots from the leader.
 
 use tracing::{debug, error, info, warn};
 
+use crate::lane::Told;
 use crate::node::Event;
 use crate::types::{Configuration, NodeId};
 
-/// Writes one line.
+/// Writes one line of an event.
 pub(super) fn record(event: &Event) {
     match event {
         Event::Leader { term, leader: Some(leader) } => info!(term, %leader, "a leader is known"),
@@ -32,6 +33,19 @@ pub(super) fn record(event: &Event) {
             name, %id,
             "a server wants to join with the name of a living member; give it another node-name"
         ),
+    }
+}
+
+/// Writes one line of what became of a snapshot from the leader.
+pub(super) fn record_told(told: &Told) {
+    match told {
+        Told::SnapshotRejected(rejection) => {
+            warn!(%rejection, "dropped a snapshot from the leader; it starts over");
+        }
+        Told::SnapshotInstalled(meta) => {
+            info!(index = meta.index.0, "installed a snapshot from the leader");
+        }
+        Told::Persisted(_) | Told::Entered(_) => {}
     }
 }
 
