@@ -19,7 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/prng.rs", &[]),
     ("src/raft", &["raft", "types", "prng"]),
     ("src/gossip", &["gossip", "types", "prng"]),
-    ("src/storage", &["storage", "types"]),
+    ("src/storage", &["storage", "types", "prng"]),
     ("src/node", &["node", "raft", "gossip", "types", "prng"]),
     ("src/lane", &["lane", "node", "storage", "raft", "types"]),
     ("src/rpc", &["rpc", "raft", "gossip", "types", "prng"]),

@@ -30,6 +30,7 @@
 //! No clock, no randomness, no I/O, no retry, and no repair of damaged data: a damaged file is
 //! reported as a [`RecoveryError`], and the server's data comes back from its peers.
 
+mod crash_disk;
 mod data_dir;
 mod hard_state;
 mod identity;
@@ -42,6 +43,7 @@ mod testing;
 mod twin;
 mod wal;
 
+pub use crash_disk::{CrashDisk, Replaced, SECTOR_BYTES};
 pub use data_dir::Storage;
 pub use identity::Identity;
 pub use map::{FrozenShard, Item, ScanCursor, Shard, StateHash};

@@ -1,11 +1,12 @@
 //! Damage is never taken for a crash: not one bad sector, lost write or missing file makes a log
 //! shorter without an error, but for the two cases that nothing can tell.
 
-use super::crash_disk::CrashDisk;
 use super::server::{Event, Server, live_through};
 use super::{SEGMENT_BYTES, meta};
 use crate::storage::op::{Disk, FileName};
-use crate::storage::{Identity, Recovered, RecoveryError, SegmentId, SnapshotEncoder, Storage};
+use crate::storage::{
+    CrashDisk, Identity, Recovered, RecoveryError, SegmentId, SnapshotEncoder, Storage,
+};
 use crate::types::{ClusterId, Index, NodeId};
 
 /// What recovery makes of a disk that was changed behind its back.

@@ -1,11 +1,10 @@
-//! What the tests of the whole room share: a disk that forgets, and a server that lives on it.
+//! What the tests of the whole room share: a server that lives on a disk that forgets.
 //!
 //! A [`Server`](server::Server) lives through [`Event`](server::Event)s on a
-//! [`CrashDisk`](crash_disk::CrashDisk). Beside it stands a [`Model`](model::Model) of what must be
+//! [`CrashDisk`](super::CrashDisk). Beside it stands a [`Model`](model::Model) of what must be
 //! found again: while the ops of an event run, a crash may leave the state before it or one of
 //! those that it passes through.
 
-mod crash_disk;
 mod crash_tests;
 mod damage_tests;
 mod model;

@@ -11,10 +11,9 @@ use std::path::Path;
 use goldenscript::{Context, Runner};
 use test_each_file::test_each_path;
 
-use super::crash_disk::CrashDisk;
 use super::{CLUSTER, IDENTITY, entry, meta};
 use crate::storage::op::{BlockWrite, DiskOp, FileName, SnapshotSource};
-use crate::storage::{Recovered, SnapshotEncoder, Storage};
+use crate::storage::{CrashDisk, Recovered, SnapshotEncoder, Storage};
 use crate::types::{Entry, HardState, Index, NodeId, Term};
 
 test_each_path! { in "./src/storage/testscripts" as golden => run_script }

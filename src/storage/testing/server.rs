@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 
-use super::crash_disk::CrashDisk;
 use super::model::Model;
 use super::{CLUSTER, IDENTITY, SEGMENT_BYTES, entry, meta};
 use crate::prng::Prng;
 use crate::storage::op::{DiskOp, FileName, SnapshotSource};
-use crate::storage::{Recovered, SnapshotEncoder, Storage, read_snapshot};
+use crate::storage::{CrashDisk, Recovered, SnapshotEncoder, Storage, read_snapshot};
 use crate::types::{Entry, HardState, Index, NodeId, Revision, Term};
 
 /// Something that happens to a server.
