@@ -74,6 +74,8 @@ enum Command {
     },
     /// Changes one byte of a file.
     Damage { file: String, offset: usize },
+    /// The disk turns out to have lost the last durable write at this place.
+    Revert { file: String, offset: u64 },
     /// Takes a file away.
     Lose(String),
     /// Stops the server and recovers it.
@@ -143,6 +145,11 @@ impl Script {
                 self.disk.corrupt(file, |bytes| bytes[*offset] ^= 1);
                 Ok(String::new())
             }
+            Command::Revert { file, offset } => {
+                let file = self.file(file)?;
+                self.revert(file, *offset)?;
+                Ok(String::new())
+            }
             Command::Lose(file) => {
                 let file = self.file(file)?;
                 self.disk.lose(file);
@@ -206,6 +213,16 @@ impl Script {
         self.disk.corrupt(write.file, |file| {
             file[start..start + kept].copy_from_slice(&bytes[..kept]);
         });
+    }
+
+    fn revert(&mut self, file: FileName, offset: u64) -> Result<(), Box<dyn Error>> {
+        let write = self.disk.replaced().find(|write| write.file == file && write.offset == offset);
+        let before = write.ok_or("the write is not remembered")?.before();
+        let start = offset as usize;
+        self.disk.corrupt(file, |bytes| {
+            bytes[start..start + before.len()].copy_from_slice(&before);
+        });
+        Ok(())
     }
 
     fn restart(&mut self) -> Result<String, Box<dyn Error>> {

@@ -23,6 +23,9 @@
 //!  none               | end of log         | lost block        | end of segment  | lost block
 //! ```
 //!
+//! "After it" begins 4 KiB after where it begins: no header that is sound in its place was ever
+//! written into the reach of a torn block, unless the block was superseded there.
+//!
 //! A broken block at the end of a complete segment was torn, and what was appended after that crash
 //! didn't fit behind it any more.
 //!
@@ -338,12 +341,14 @@ impl Reader {
             None => Found::None,
         };
         let in_order = block.is_none_or(|block| block.sequence == self.next_sequence);
-        let end = block.map_or(BLOCK_BYTES as u64, |block| block.padded_bytes());
+        // Not only behind the block's own end: where it is broken, shorter ones may have taken its
+        // place, and a drive that lost the first of them shows the long one again.
+        let next_place = self.position + BLOCK_BYTES as u64;
         let follows = match ends_before {
             Some(sequence) => Follows::Segment { complete: sequence == self.next_sequence },
             // What follows a sound block is looked at when it is its turn.
             None if sound => Follows::Nothing,
-            None if image.has_block_from(self.position + end) => Follows::Block,
+            None if image.has_block_from(next_place) => Follows::Block,
             None => Follows::Nothing,
         };
         verdict(found, in_order, follows)
