@@ -13,5 +13,6 @@ pub mod prng;
 pub mod raft;
 pub mod rpc;
 pub mod server;
+pub mod sim;
 pub mod storage;
 pub mod types;

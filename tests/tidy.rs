@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/storage", &["storage", "types", "prng"]),
     ("src/node", &["node", "raft", "gossip", "types", "prng"]),
     ("src/lane", &["lane", "node", "storage", "raft", "types"]),
+    ("src/sim", &["sim", "lane", "node", "storage", "raft", "gossip", "types", "prng"]),
     ("src/rpc", &["rpc", "raft", "gossip", "types", "prng"]),
     (
         "src/server",

@@ -126,13 +126,24 @@ impl CrashDisk {
         }
     }
 
-    /// Of what `write` has written and is not durable, any part may be lost, although the power
-    /// stays on: the write was broken off.
+    /// The op was begun and broken off, or failed: of what it wrote or should have synced, and is
+    /// not durable, any part is gone, although the power stays on. What remains is no more durable
+    /// than before. (A failed sync drops pages: Rebello et al., "Can Applications Recover from
+    /// fsync Failures?", USENIX ATC 2020.)
     ///
     /// # Panics
     /// When its file doesn't exist.
-    pub fn tear(&mut self, write: &BlockWrite, prng: &mut Prng) {
-        self.contents(write.file).tear(blocks(write), prng);
+    pub fn tear(&mut self, op: &DiskOp, prng: &mut Prng) {
+        match op {
+            DiskOp::Write(write) | DiskOp::WriteDurable(write) => {
+                self.contents(write.file).tear(blocks(write), prng);
+            }
+            DiskOp::Sync { file } => self.contents(*file).tear(0..usize::MAX, prng),
+            DiskOp::Create { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::Remove { .. }
+            | DiskOp::SyncDir => {}
+        }
     }
 
     /// The power fails: of all that was not durable, any part may be lost.
@@ -315,10 +326,10 @@ impl Contents {
     /// The same for some blocks, none of which become any more durable.
     fn tear(&mut self, blocks: Range<usize>, prng: &mut Prng) {
         let odds = Odds::draw(prng);
-        for block in blocks {
-            if let Some(before) = self.before.get(&block).cloned() {
-                self.mix(block, &before, odds, prng);
-            }
+        let torn: Vec<(usize, Before)> =
+            self.before.range(blocks).map(|(block, before)| (*block, before.clone())).collect();
+        for (block, before) in torn {
+            self.mix(block, &before, odds, prng);
         }
     }
 
@@ -449,11 +460,12 @@ mod tests {
     #[test]
     fn the_process_sees_a_torn_write_and_none_of_it_is_durable() {
         let mut disk = disk_with_a_durable_file();
-        disk.begin(&DiskOp::WriteDurable(block_of(1, 0)));
+        let write = DiskOp::WriteDurable(block_of(1, 0));
+        disk.begin(&write);
         let (mut prng, mut torn) = (Prng::new(3), disk.clone());
         while bytes(&torn) == bytes(&disk) {
             torn = disk.clone();
-            torn.tear(&block_of(1, 0), &mut prng);
+            torn.tear(&write, &mut prng);
         }
         let lost = (0..50).any(|seed| {
             let mut after = torn.clone();

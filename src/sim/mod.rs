@@ -1,0 +1,3 @@
+//! Whole clusters in one thread, from one seed: the real rooms on a made-up clock, network and disk.
+
+pub mod disk;
