@@ -37,6 +37,8 @@
 
 mod group;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod scripts;
 
 use std::collections::VecDeque;
