@@ -1,0 +1,168 @@
+//! Every gap in the log must have a write that fits it.
+//!
+//! Whoever is told revision 5 is told that there are four writes before it. If one of them is not
+//! known, it is a write that was sent and not answered, and that no read found. Not every such write
+//! fits: it must not have been called after the gap had passed, nor have put its value between a read
+//! and what that read found. And one write fits one gap only.
+//!
+//! ```text
+//!   revision    4         5         6         7
+//!            | k1=20 |   gap   | k2=8  |   gap   | ...
+//!                ^         \              |
+//!   read of k1 = 20 at      \             |   lost: set k1=21   fits neither: k1 was still 20
+//!   moment 8 ---+            +------------+-- lost: set k3=5    fits the first
+//! ```
+//!
+//! So a write that took effect twice is found out, even if it wrote the same again: it takes up a
+//! revision that no write is left for. Whether all gaps can be filled at once is a matching of a
+//! bipartite graph, found by augmenting paths (Kuhn 1955).
+
+use std::collections::BTreeMap;
+
+use crate::sim::history::{Call, History, Key, Return};
+use crate::types::Revision;
+
+use super::log::{Log, effect};
+use super::revisions::Moments;
+use super::{Kind, Violation};
+
+/// The most pairs of a gap and a write that are looked at. With more, nothing is demanded of gaps; a
+/// run in which every tenth of 5,000 writes is lost stays below.
+const MAX_PAIRS: usize = 1_000_000;
+
+/// Checks that different writes can fill all gaps.
+pub(super) fn check(history: &History, log: &Log, moments: &Moments) -> Result<(), Violation> {
+    let gaps: Vec<_> = log.gaps().collect();
+    let lost = lost_writes(history, log, moments);
+    if gaps.len() * lost.len() > MAX_PAIRS {
+        return Ok(());
+    }
+    let held_until = held_until(history, moments);
+    let fitting = gaps.iter().map(|gap| {
+        let fits = |write: &&usize| lost[**write].fits(*gap, log, &held_until);
+        (0..lost.len()).filter(|write| fits(&write)).collect()
+    });
+    let mut matching = Matching::new(fitting.collect(), lost.len());
+    for (at, gap) in gaps.iter().enumerate() {
+        if !matching.fill(at) {
+            let what = format!(
+                "revision {gap} was passed, but no write that may have been done fits it, or else \
+                 an earlier gap is left"
+            );
+            let shown_by = first_at_or_after(history, moments, *gap);
+            let near =
+                [gap.0 - 1, gap.0 + 1].into_iter().filter_map(|at| log.write_of(Revision(at)));
+            let ids = shown_by.into_iter().chain(near).collect();
+            return Err(Violation::new(Kind::Numbering, what, history, ids));
+        }
+    }
+    Ok(())
+}
+
+/// A write that may have taken effect, but is not known to.
+struct LostWrite {
+    key: Key,
+    /// What had passed when it was called.
+    floor: Revision,
+}
+
+impl LostWrite {
+    fn fits(&self, gap: Revision, log: &Log, held_until: &BTreeMap<Revision, Revision>) -> bool {
+        let before = log.last_write(self.key, gap);
+        let is_held =
+            before.and_then(|before| held_until.get(&before)).is_some_and(|at| *at >= gap);
+        self.floor < gap && !is_held
+    }
+}
+
+fn lost_writes(history: &History, log: &Log, moments: &Moments) -> Vec<LostWrite> {
+    let mut lost = Vec::new();
+    for (id, operation) in history.operations.iter().enumerate() {
+        let Some((key, _)) = effect(&operation.call) else { continue };
+        if operation.may_have_written() && log.revision_of(id).is_none() {
+            lost.push(LostWrite { key, floor: moments.floors[id] });
+        }
+    }
+    lost
+}
+
+/// Of every `Set`, by its revision, a moment at which its value was still there.
+fn held_until(history: &History, moments: &Moments) -> BTreeMap<Revision, Revision> {
+    let mut held_until: BTreeMap<Revision, Revision> = BTreeMap::new();
+    for (id, operation) in history.operations.iter().enumerate() {
+        let Some(moment) = moments.earliest[id] else { continue };
+        let mut hold = |set: Revision| {
+            let until = held_until.entry(set).or_insert(moment);
+            *until = moment.max(*until);
+        };
+        match (&operation.call, operation.answer()) {
+            (Call::Get { .. }, Some((_, Return::Read(Some((_, set)))))) => hold(*set),
+            (Call::List, Some((_, Return::Listed(listed)))) => {
+                listed.values().for_each(|(_, set)| hold(*set));
+            }
+            _ => {}
+        }
+    }
+    held_until
+}
+
+/// The operation whose moment shows most closely that `gap` has passed.
+fn first_at_or_after(history: &History, moments: &Moments, gap: Revision) -> Option<usize> {
+    let shown = (0..history.operations.len()).filter_map(|id| Some((moments.earliest[id]?, id)));
+    shown.filter(|(moment, _)| *moment >= gap).min().map(|(_, id)| id)
+}
+
+/// Which write fills which gap.
+struct Matching {
+    /// Of every gap, the writes that fit it.
+    fitting: Vec<Vec<usize>>,
+    /// Of every write, the gap that it fills.
+    filled: Vec<Option<usize>>,
+}
+
+impl Matching {
+    fn new(fitting: Vec<Vec<usize>>, writes: usize) -> Matching {
+        Matching { fitting, filled: vec![None; writes] }
+    }
+
+    /// Finds a write for `gap`, by giving other writes to gaps that were filled before if need be.
+    fn fill(&mut self, gap: usize) -> bool {
+        // Breadth first: each write that was reached, with the gap that it would fill.
+        let mut would_fill: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut waiting = vec![gap];
+        let mut next = 0;
+        while let Some(&unfilled) = waiting.get(next) {
+            next += 1;
+            for &write in &self.fitting[unfilled] {
+                if would_fill.contains_key(&write) {
+                    continue;
+                }
+                would_fill.insert(write, unfilled);
+                match self.filled[write] {
+                    Some(other) => waiting.push(other),
+                    None => {
+                        self.reassign(write, &would_fill);
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Gives `write` to the gap that it would fill, the write that had this gap to its own, and so on.
+    fn reassign(&mut self, mut write: usize, would_fill: &BTreeMap<usize, usize>) {
+        loop {
+            let gap = would_fill[&write];
+            let before = self.filled.iter().position(|filled| *filled == Some(gap));
+            self.filled[write] = Some(gap);
+            match before {
+                Some(other) => {
+                    self.filled[other] = None;
+                    write = other;
+                }
+                None => return,
+            }
+        }
+    }
+}
