@@ -20,7 +20,7 @@ step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
 # Fails, saying what is missing: $(call need,command,where it comes from)
 need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
 
-.PHONY: help dev build test format-check lint doc deny unit process process-sharded conformance bench chaos fmt clean
+.PHONY: help dev build test format-check lint doc deny unit process process-sharded conformance porcupine bench chaos fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,14 @@ conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, 
 	$(call step,$@)
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/python/run $(TOOLS) target/release/mokv
+
+HISTORIES := $(CURDIR)/target/porcupine
+porcupine: ## Have the Go checker porcupine judge 2,000 histories that ours has judged
+	$(call need,go,https://go.dev/dl or Debian package golang-go)
+	rm -rf $(HISTORIES)
+	MOKV_HISTORIES=$(HISTORIES) $(CARGO) test --locked --lib histories_for_porcupine -- --ignored
+	cd tests/porcupine && go run . -expect valid $(HISTORIES)/linearizable $(HISTORIES)/fault-across-keys
+	cd tests/porcupine && go run . -expect invalid $(HISTORIES)/fault-of-a-key
 
 bench: build ## Measure puts and reads beside etcd's; installs Debian's etcd-server and nghttp2-client
 	@command -v etcd >/dev/null || apt-get install -y --no-install-recommends etcd-server
