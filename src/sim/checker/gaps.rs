@@ -34,15 +34,13 @@ const MAX_PAIRS: usize = 1_000_000;
 pub(super) fn check(history: &History, log: &Log, moments: &Moments) -> Result<(), Violation> {
     let gaps: Vec<_> = log.gaps().collect();
     let lost = lost_writes(history, log, moments);
-    if gaps.len() * lost.len() > MAX_PAIRS {
+    let lost_count = lost.values().map(Vec::len).sum();
+    if gaps.len() * lost_count > MAX_PAIRS {
         return Ok(());
     }
     let held_until = held_until(history, moments);
-    let fitting = gaps.iter().map(|gap| {
-        let fits = |write: &&usize| lost[**write].fits(*gap, log, &held_until);
-        (0..lost.len()).filter(|write| fits(&write)).collect()
-    });
-    let mut matching = Matching::new(fitting.collect(), lost.len());
+    let fitting = gaps.iter().map(|gap| fitting_writes(*gap, &lost, log, &held_until));
+    let mut matching = Matching::new(fitting.collect(), lost_count);
     for (at, gap) in gaps.iter().enumerate() {
         if !matching.fill(at) {
             let what = format!(
@@ -61,29 +59,43 @@ pub(super) fn check(history: &History, log: &Log, moments: &Moments) -> Result<(
 
 /// A write that may have taken effect, but is not known to.
 struct LostWrite {
-    key: Key,
+    /// Its number among all of these.
+    number: usize,
     /// What had passed when it was called.
     floor: Revision,
 }
 
-impl LostWrite {
-    fn fits(&self, gap: Revision, log: &Log, held_until: &BTreeMap<Revision, Revision>) -> bool {
-        let before = log.last_write(self.key, gap);
-        let is_held =
-            before.and_then(|before| held_until.get(&before)).is_some_and(|at| *at >= gap);
-        self.floor < gap && !is_held
-    }
-}
-
-fn lost_writes(history: &History, log: &Log, moments: &Moments) -> Vec<LostWrite> {
-    let mut lost = Vec::new();
+/// The lost writes of each key, in the order of their calls; their floors ascend.
+fn lost_writes(history: &History, log: &Log, moments: &Moments) -> BTreeMap<Key, Vec<LostWrite>> {
+    let mut lost: BTreeMap<Key, Vec<LostWrite>> = BTreeMap::new();
+    let mut number = 0;
     for (id, operation) in history.operations.iter().enumerate() {
         let Some((key, _)) = effect(&operation.call) else { continue };
         if operation.may_have_written() && log.revision_of(id).is_none() {
-            lost.push(LostWrite { key, floor: moments.floors[id] });
+            lost.entry(key).or_default().push(LostWrite { number, floor: moments.floors[id] });
+            number += 1;
         }
     }
     lost
+}
+
+/// The numbers of the lost writes that fit a gap.
+fn fitting_writes(
+    gap: Revision,
+    lost: &BTreeMap<Key, Vec<LostWrite>>,
+    log: &Log,
+    held_until: &BTreeMap<Revision, Revision>,
+) -> Vec<usize> {
+    let is_free = |key: Key| {
+        let before = log.last_write(key, gap);
+        before.and_then(|before| held_until.get(&before)).is_none_or(|moment| *moment < gap)
+    };
+    let free = lost.iter().filter(|(key, _)| is_free(**key));
+    free.flat_map(|(_, writes)| {
+        let called_before = writes.iter().take_while(|write| write.floor < gap);
+        called_before.map(|write| write.number)
+    })
+    .collect()
 }
 
 /// Of every `Set`, by its revision, a moment at which its value was still there.
@@ -118,11 +130,14 @@ struct Matching {
     fitting: Vec<Vec<usize>>,
     /// Of every write, the gap that it fills.
     filled: Vec<Option<usize>>,
+    /// Of every gap, the write that fills it.
+    filler: Vec<Option<usize>>,
 }
 
 impl Matching {
     fn new(fitting: Vec<Vec<usize>>, writes: usize) -> Matching {
-        Matching { fitting, filled: vec![None; writes] }
+        let filler = vec![None; fitting.len()];
+        Matching { fitting, filled: vec![None; writes], filler }
     }
 
     /// Finds a write for `gap`, by giving other writes to gaps that were filled before if need be.
@@ -154,13 +169,9 @@ impl Matching {
     fn reassign(&mut self, mut write: usize, would_fill: &BTreeMap<usize, usize>) {
         loop {
             let gap = would_fill[&write];
-            let before = self.filled.iter().position(|filled| *filled == Some(gap));
             self.filled[write] = Some(gap);
-            match before {
-                Some(other) => {
-                    self.filled[other] = None;
-                    write = other;
-                }
+            match self.filler[gap].replace(write) {
+                Some(other) => write = other,
                 None => return,
             }
         }

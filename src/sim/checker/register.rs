@@ -26,6 +26,7 @@
 //! linearizability" (2017); Horn and Kroening, "Faster linearizability checking" (2015), for the list.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::sim::history::Value;
 
@@ -68,8 +69,10 @@ struct Search<'a> {
     list: LinkedList,
     /// Of every step, where its call and its answer stand.
     places: Vec<(usize, usize)>,
-    /// Of every step, the steps that were called before its answer and answered after it.
-    open: Vec<Vec<usize>>,
+    /// Of every step, a range of `open`.
+    open_ranges: Vec<Range<usize>>,
+    /// The steps that were called before the answer of a step and answered after it.
+    open: Vec<usize>,
     /// Of every value, the reads of it that have no place yet.
     unread: BTreeMap<Value, usize>,
     /// What was searched, with the fewest deletes spent.
@@ -96,8 +99,8 @@ struct State {
 
 /// One place in the order that is being tried.
 struct Choice {
-    /// The step that was lifted to come here; none at the start.
-    lifted: Option<usize>,
+    /// What was lifted to come here: a step that was chosen, and the reads that then fitted.
+    lifted: Vec<usize>,
     /// The register here.
     state: State,
     /// The steps that may follow, the one to try first at the end.
@@ -114,14 +117,16 @@ impl<'a> Search<'a> {
         }
         moments.sort_unstable();
         let mut places = vec![(0, 0); steps.len()];
-        let mut open = vec![Vec::new(); steps.len()];
+        let mut open = Vec::new();
+        let mut open_ranges = vec![0..0; steps.len()];
         let mut now_open: Vec<usize> = Vec::new();
         let mut entries = Vec::with_capacity(moments.len());
         for (place, (_, is_answer, step)) in moments.into_iter().enumerate() {
             if is_answer {
                 places[step].1 = place;
                 now_open.retain(|other| *other != step);
-                open[step].clone_from(&now_open);
+                open_ranges[step] = open.len()..open.len() + now_open.len();
+                open.extend_from_slice(&now_open);
                 entries.push(Entry::Answer(step));
             } else {
                 places[step].0 = place;
@@ -137,11 +142,11 @@ impl<'a> Search<'a> {
         }
         let list = LinkedList::of(entries.len());
         let seen = BTreeMap::new();
-        Search { projection, entries, list, places, open, unread, seen, farthest: 0 }
+        Search { projection, entries, list, places, open_ranges, open, unread, seen, farthest: 0 }
     }
 
     fn run(mut self, max_configurations: usize) -> Verdict {
-        let mut trail = vec![self.choice(None, State { value: None, deletes_spent: 0 })];
+        let mut trail = vec![self.choice(Vec::new(), State { value: None, deletes_spent: 0 })];
         while let Some(choice) = trail.last_mut() {
             if self.list.is_empty() {
                 return Verdict::Linearizable;
@@ -152,13 +157,13 @@ impl<'a> Search<'a> {
             let state = choice.state;
             let Some(step) = choice.candidates.pop() else {
                 let undone = trail.pop().expect("it was looked at").lifted;
-                undone.into_iter().for_each(|step| self.put_back(step));
+                undone.into_iter().rev().for_each(|step| self.put_back(step));
                 continue;
             };
             let after = self.after(step, state);
             self.lift(step);
             if self.is_new(after) {
-                trail.push(self.choice(Some(step), after));
+                trail.push(self.choice(vec![step], after));
             } else {
                 self.put_back(step);
             }
@@ -178,15 +183,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The place after `lifted`, with what may follow.
-    fn choice(&mut self, lifted: Option<usize>, state: State) -> Choice {
-        let (callable, frontier) = self.callable();
+    /// The place after `lifted` and all reads that now fit, with what may follow.
+    fn choice(&mut self, mut lifted: Vec<usize>, state: State) -> Choice {
+        let (callable, frontier) = self.lift_reads_of(state.value, &mut lifted);
         self.farthest = self.farthest.max(frontier.unwrap_or(0));
         let steps = &self.projection.steps;
-        let fits = |step: &&usize| steps[**step].effect == Effect::Read(state.value);
-        if let Some(fitting) = callable.iter().find(fits) {
-            return Choice { lifted, state, candidates: vec![*fitting] };
-        }
         let is_unread =
             state.value.is_some_and(|value| self.unread.get(&value).is_some_and(|n| *n > 0));
         let (Some(frontier), false) = (frontier, is_unread) else {
@@ -213,12 +214,26 @@ impl<'a> Search<'a> {
         Choice { lifted, state, candidates }
     }
 
-    /// The steps that were called before the first answer in the list, and that answer's entry.
-    fn callable(&self) -> (Vec<usize>, Option<usize>) {
+    /// Lifts the reads of `value` that were called before the first answer in the list, as long as
+    /// there are any. Gives the steps that are left there, and that answer's entry.
+    fn lift_reads_of(
+        &mut self,
+        value: Option<Value>,
+        lifted: &mut Vec<usize>,
+    ) -> (Vec<usize>, Option<usize>) {
         let mut callable = Vec::new();
-        for entry in self.list.iter() {
+        let mut next = self.list.first();
+        while let Some(entry) = next {
             match self.entries[entry] {
-                Entry::Call(step) => callable.push(step),
+                Entry::Call(step) => {
+                    if self.projection.steps[step].effect == Effect::Read(value) {
+                        self.lift(step);
+                        lifted.push(step);
+                    } else {
+                        callable.push(step);
+                    }
+                    next = self.list.after(entry);
+                }
                 Entry::Answer(_) => return (callable, Some(entry)),
             }
         }
@@ -227,13 +242,15 @@ impl<'a> Search<'a> {
 
     /// Notes the configuration that was reached; false if it has been searched at no greater cost.
     fn is_new(&mut self, state: State) -> bool {
-        let first_answer = self.list.iter().find_map(|entry| match self.entries[entry] {
+        let mut entries = std::iter::successors(self.list.first(), |at| self.list.after(*at));
+        let first_answer = entries.find_map(|entry| match self.entries[entry] {
             Entry::Call(_) => None,
             Entry::Answer(step) => Some((entry, step)),
         });
         let Some((frontier, step)) = first_answer else { return true };
         let has_place = |step: &&usize| !self.list.holds(self.places[**step].0);
-        let ahead = self.open[step].iter().filter(has_place).copied().collect();
+        let open = &self.open[self.open_ranges[step].clone()];
+        let ahead = open.iter().filter(has_place).copied().collect();
         let configuration = Configuration { frontier, ahead, value: state.value };
         let spent = self.seen.entry(configuration).or_insert(usize::MAX);
         let is_new = state.deletes_spent < *spent;
@@ -243,15 +260,15 @@ impl<'a> Search<'a> {
 
     fn lift(&mut self, step: usize) {
         let (call, answer) = self.places[step];
-        self.list.lift(call);
         self.list.lift(answer);
+        self.list.lift(call);
         self.count_unread(step, |unread| unread - 1);
     }
 
     fn put_back(&mut self, step: usize) {
         let (call, answer) = self.places[step];
-        self.list.put_back(answer);
         self.list.put_back(call);
+        self.list.put_back(answer);
         self.count_unread(step, |unread| unread + 1);
     }
 
@@ -292,9 +309,13 @@ impl LinkedList {
         !self.is_lifted[at]
     }
 
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        let after = |at: usize| Some(self.next[at]).filter(|next| *next != self.head());
-        std::iter::successors(after(self.head()), move |at| after(*at))
+    fn first(&self) -> Option<usize> {
+        self.after(self.head())
+    }
+
+    /// The number after `at`; of one that was lifted last, the number that was after it.
+    fn after(&self, at: usize) -> Option<usize> {
+        Some(self.next[at]).filter(|next| *next != self.head())
     }
 
     fn lift(&mut self, at: usize) {
