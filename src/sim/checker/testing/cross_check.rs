@@ -6,6 +6,7 @@ use crate::prng::Prng;
 use crate::sim::checker::log::Log;
 use crate::sim::checker::projection::Projection;
 use crate::sim::checker::register::{MAX_CONFIGURATIONS, Verdict, search};
+use crate::sim::checker::shrink::explain;
 use crate::sim::checker::{Kind, check};
 use crate::sim::history::History;
 
@@ -92,6 +93,64 @@ fn a_thousand_corrupted_histories_are_rejected_by_both_checkers() {
         assert!(kinds.contains(&&kind), "nothing was rejected as {kind}");
     }
     assert!(rejected_registers >= 100, "only {rejected_registers} registers were rejected");
+}
+
+/// One hot key with ten clients; and what a run of the simulator is like.
+const LARGE: [Shape; 2] = [
+    Shape {
+        clients: 10,
+        keys: 1,
+        operations: 2000,
+        unknown_percent: 5,
+        hot_percent: 100,
+        with_stale_reads: true,
+    },
+    Shape {
+        clients: 15,
+        keys: 20,
+        operations: 5000,
+        unknown_percent: 3,
+        hot_percent: 30,
+        with_stale_reads: true,
+    },
+];
+
+#[test]
+fn large_histories_with_many_unknown_writes_are_decided() {
+    let mut prng = Prng::new(4);
+    for shape in LARGE {
+        let history = valid(shape, &mut prng);
+        assert_eq!(check(&history), Ok(()));
+        // A read that goes back behind an answered write is wrong whatever became of the unknown ones,
+        // and mostly the values alone show it.
+        let mut stuck = 0;
+        for fault in [Fault::StaleRead, Fault::LostWrite, Fault::StaleRead, Fault::LostWrite] {
+            let broken = fault.put_into(&history, &mut prng).expect("a large history has room");
+            assert!(check(&broken).is_err(), "{fault:?} in {shape:?}");
+            let log = Log::of(&broken).expect("every value was written");
+            for projection in Projection::of_all_keys(&broken, &log) {
+                match search(&projection, MAX_CONFIGURATIONS) {
+                    Verdict::Linearizable => {}
+                    Verdict::Stuck { .. } => {
+                        stuck += 1;
+                        let violation = explain(&broken, projection);
+                        assert!(violation.operations.len() < 20, "{violation}");
+                    }
+                    Verdict::GaveUp => panic!("{fault:?} in {shape:?}"),
+                }
+            }
+        }
+        assert!(stuck >= 2, "only {stuck} of 4 in {shape:?}");
+    }
+}
+
+#[test]
+fn a_search_that_takes_too_long_is_given_up() {
+    let mut prng = Prng::new(5);
+    let history = valid(LARGE[0], &mut prng);
+    let log = Log::of(&history).expect("it is valid");
+    let projections = Projection::of_all_keys(&history, &log);
+    assert_eq!(search(&projections[0], 10), Verdict::GaveUp);
 }
 
 /// `make porcupine` has the Go checker porcupine judge what this writes. It looks at one key at a time
