@@ -58,14 +58,16 @@ pub enum Lie {
 }
 
 /// What recovery owes to a lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Of several lies the greatest answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
-    /// An error, from recovery or from loading the snapshot. The machine is then wiped.
-    Detect,
     /// Everything, from the copy that is left; the repairs restore the other.
     Repair,
     /// An error, or everything: another file may stand for what is gone.
     Either,
+    /// An error, from recovery or from loading the snapshot. The machine is then wiped.
+    Detect,
 }
 
 /// A lie that was told.
@@ -77,7 +79,7 @@ pub struct Told {
     pub file: FileName,
     /// Where: the damaged byte, or where the write should have been.
     pub offset: u64,
-    /// What recovery must do. Of several lies, one to detect decides; then one of either.
+    /// What recovery must do.
     pub answer: Answer,
 }
 

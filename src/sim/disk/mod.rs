@@ -219,7 +219,8 @@ impl SimDisk {
     }
 
     fn fault_of(&mut self, op: &DiskOp) -> Option<DiskFault> {
-        if self.growth_bytes(op) > self.room_bytes() {
+        let growth_bytes = self.growth_bytes(op);
+        if growth_bytes > 0 && growth_bytes > self.room_bytes() {
             return Some(DiskFault::Full);
         }
         if one_in(self.plan.error_one_in, &mut self.prng) {
