@@ -9,7 +9,7 @@ use super::ready::ReadyNumber;
 use crate::types::{HardState, Index};
 
 /// The disk's side of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Durability {
     /// The term and vote that the disk has.
     hard_state: HardState,
@@ -19,7 +19,7 @@ pub(super) struct Durability {
     queue: VecDeque<Pending>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     number: ReadyNumber,
     hard_state: Option<HardState>,

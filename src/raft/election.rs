@@ -21,7 +21,7 @@ use super::{Leader, Raft, Role};
 use crate::types::{Entry, HardState, NodeId, Term};
 
 /// The answers to a campaign. A server is in at most one of the sets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ballot {
     granted: BTreeSet<NodeId>,
     refused: BTreeSet<NodeId>,

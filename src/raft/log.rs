@@ -14,7 +14,7 @@ use super::message::Position;
 use crate::types::{Configuration, Entry, EntryKind, Index, NodeId, SnapshotMeta};
 
 /// The log of one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Log {
     /// The entry before the first one kept. Everything up to it is committed and in the snapshot.
     base: Position,

@@ -8,7 +8,7 @@ use crate::types::{Entry, EntryKind, Index, SnapshotMeta, Term};
 
 /// An entry's place in the log: two logs that hold the same position agree on everything up to it
 /// (Raft §5.3, Log Matching).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Where the entry stands.
     pub index: Index,
@@ -17,7 +17,7 @@ pub struct Position {
 }
 
 /// One message. Which of them wait for the disk is said by [`Message::waits_for_disk`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Would you vote for me? (thesis §9.6) Changes nothing at its receiver.
     PreVote {

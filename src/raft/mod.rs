@@ -97,7 +97,7 @@ use crate::prng::Prng;
 use crate::types::{HardState, Index, NodeId, SnapshotMeta, Term};
 
 /// One server's part in the consensus.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     prng: Prng,
@@ -127,7 +127,7 @@ pub struct Raft {
 }
 
 /// What a server is in its term. Learners are followers that the configuration gives no vote.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Role {
     Follower,
     PreCandidate(Ballot),
@@ -136,7 +136,7 @@ enum Role {
 }
 
 /// What only a leader has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leader {
     /// Every other member, and members being removed until their removal is committed.
     progress: BTreeMap<NodeId, Progress>,

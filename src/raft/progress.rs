@@ -21,7 +21,7 @@ use super::message::Position;
 use crate::types::{Entry, Index, SnapshotMeta};
 
 /// One follower, in the eyes of the leader.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
     /// The follower's log is durable and equal to the leader's up to here. It never falls within a
     /// term.
@@ -37,7 +37,7 @@ pub(super) struct Progress {
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Probe {
         /// When the outstanding probe was sent.
@@ -48,7 +48,7 @@ enum State {
 }
 
 /// Appends on their way, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pipeline {
     /// The last index and the size of each.
     flights: VecDeque<(Index, usize)>,
@@ -59,7 +59,7 @@ struct Pipeline {
 }
 
 /// A snapshot on its way, one part at a time.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Transfer {
     meta: SnapshotMeta,
     /// The follower holds the bytes before it.
@@ -67,7 +67,7 @@ struct Transfer {
     waits_for: Wait,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Wait {
     /// The driver reads the part at `offset`.
     Disk,

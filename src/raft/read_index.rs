@@ -43,7 +43,7 @@ pub enum ReadError {
 }
 
 /// The reads that a leader is confirming.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ReadRounds {
     /// The number of the latest round; it rises with each.
     latest: u64,
@@ -55,7 +55,7 @@ pub(super) struct ReadRounds {
     count: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Round {
     number: u64,
     /// The commit index when the round began.
@@ -71,7 +71,7 @@ enum Reader {
 }
 
 /// The reads that a follower asks the leader about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ForwardedReads {
     /// The number of the next batch.
     next_batch: u64,
@@ -83,7 +83,7 @@ pub(super) struct ForwardedReads {
     count: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Batch {
     number: u64,
     contexts: Vec<u64>,

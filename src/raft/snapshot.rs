@@ -22,7 +22,7 @@ use super::{Raft, Role};
 use crate::types::{Index, NodeId, SnapshotMeta};
 
 /// A snapshot being received.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Incoming {
     /// Who sends it. Another server's file may differ byte for byte.
     from: NodeId,

@@ -12,7 +12,7 @@ use super::{Raft, Role};
 use crate::types::NodeId;
 
 /// A transfer under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Transfer {
     to: NodeId,
     deadline_ms: u64,

@@ -17,7 +17,7 @@ const MAX_MEMBERS: usize = 64;
 const MAX_LABEL_BYTES: usize = 255;
 
 /// What the cluster knows of one member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// The label people know it by; unique only among the living.
     pub name: String,
@@ -28,7 +28,7 @@ pub struct Member {
 }
 
 /// The members of a cluster, and which of them vote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Configuration {
     /// The voters; in a joint configuration, the incoming ones.
     pub voters: BTreeSet<NodeId>,

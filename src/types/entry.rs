@@ -27,7 +27,7 @@ pub const HEADER_BYTES: usize = 32;
 pub const MAX_ENTRY_BYTES: usize = 8 << 20;
 
 /// What the body of an entry holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// Nothing: a new leader's first entry, which commits those of earlier terms (Raft §8).
     Noop,
@@ -38,7 +38,7 @@ pub enum EntryKind {
 }
 
 /// One position of the replicated log. Cloning is cheap: the record is shared.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     index: Index,
     term: Term,

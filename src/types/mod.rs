@@ -15,7 +15,7 @@ pub use entry::{Entry, EntryBuilder, EntryError, EntryKind, HEADER_BYTES, MAX_EN
 pub use id::{ClusterId, Index, NodeId, Revision, SLOT_COUNT, Slot, Term};
 
 /// Raft's term and vote: what a server must remember across a crash before it answers (Raft §5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The latest term this server has seen; it never decreases.
     pub term: Term,
@@ -24,7 +24,7 @@ pub struct HardState {
 }
 
 /// The position of a snapshot in the log and what must survive the log's truncation (Raft §7).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry whose effects the snapshot holds; 0 is the empty state before any entry.
     pub index: Index,

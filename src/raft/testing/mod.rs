@@ -4,5 +4,6 @@ mod cluster;
 mod disk;
 mod invariants;
 mod limits;
+mod model;
 mod random;
 mod script;
