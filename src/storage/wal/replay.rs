@@ -23,8 +23,9 @@
 //!  none               | end of log         | lost block        | end of segment  | lost block
 //! ```
 //!
-//! "After it" begins 4 KiB after where it begins: no header that is sound in its place was ever
-//! written into the reach of a torn block, unless the block was superseded there.
+//! "After it" begins 4 KiB behind the start of a broken block, not where its header says that it
+//! ends. A sound header within its reach is there only when shorter blocks took a torn one's place,
+//! and then the first of them is what was lost.
 //!
 //! A broken block at the end of a complete segment was torn, and what was appended after that crash
 //! didn't fit behind it any more.
