@@ -2,8 +2,8 @@
 //!
 //! Whoever is told revision 5 is told that there are four writes before it. If one of them is not
 //! known, it is a write that was sent and not answered, and that no read found. Not every such write
-//! fits: it must not have been called after the gap had passed, nor have put its value between a read
-//! and what that read found. And one write fits one gap only.
+//! fits: it must not have been called after the gap had passed, nor have come between what a read
+//! found and the earliest moment of that read. And one write fits one gap only.
 //!
 //! ```text
 //!   revision    4         5         6         7
@@ -38,8 +38,8 @@ pub(super) fn check(history: &History, log: &Log, moments: &Moments) -> Result<(
     if gaps.len() * lost_count > MAX_PAIRS {
         return Ok(());
     }
-    let held_until = held_until(history, moments);
-    let fitting = gaps.iter().map(|gap| fitting_writes(*gap, &lost, log, &held_until));
+    let held = Held::of(history, log, moments, &lost);
+    let fitting = gaps.iter().map(|gap| fitting_writes(*gap, &lost, log, &held));
     let mut matching = Matching::new(fitting.collect(), lost_count);
     for (at, gap) in gaps.iter().enumerate() {
         if !matching.fill(at) {
@@ -63,6 +63,8 @@ struct LostWrite {
     number: usize,
     /// What had passed when it was called.
     floor: Revision,
+    called_us: u64,
+    is_delete: bool,
 }
 
 /// The lost writes of each key, in the order of their calls; their floors ascend.
@@ -70,9 +72,11 @@ fn lost_writes(history: &History, log: &Log, moments: &Moments) -> BTreeMap<Key,
     let mut lost: BTreeMap<Key, Vec<LostWrite>> = BTreeMap::new();
     let mut number = 0;
     for (id, operation) in history.operations.iter().enumerate() {
-        let Some((key, _)) = effect(&operation.call) else { continue };
+        let Some((key, after)) = effect(&operation.call) else { continue };
         if operation.may_have_written() && log.revision_of(id).is_none() {
-            lost.entry(key).or_default().push(LostWrite { number, floor: moments.floors[id] });
+            let (floor, called_us) = (moments.floors[id], operation.invoked_us);
+            let write = LostWrite { number, floor, called_us, is_delete: after.is_none() };
+            lost.entry(key).or_default().push(write);
             number += 1;
         }
     }
@@ -84,38 +88,99 @@ fn fitting_writes(
     gap: Revision,
     lost: &BTreeMap<Key, Vec<LostWrite>>,
     log: &Log,
-    held_until: &BTreeMap<Revision, Revision>,
+    held: &Held,
 ) -> Vec<usize> {
-    let is_free = |key: Key| {
-        let before = log.last_write(key, gap);
-        before.and_then(|before| held_until.get(&before)).is_none_or(|moment| *moment < gap)
-    };
-    let free = lost.iter().filter(|(key, _)| is_free(**key));
-    free.flat_map(|(_, writes)| {
+    let mut fitting = Vec::new();
+    for (key, writes) in lost {
+        let before = (*key, log.last_write(*key, gap).unwrap_or_default());
+        let held_until = |until: &BTreeMap<_, _>| until.get(&before).is_some_and(|at| *at >= gap);
+        let (has_value, is_absent) = (held_until(&held.present), held_until(&held.absent));
         let called_before = writes.iter().take_while(|write| write.floor < gap);
-        called_before.map(|write| write.number)
-    })
-    .collect()
+        let free = called_before.filter(|write| !has_value && (write.is_delete || !is_absent));
+        fitting.extend(free.map(|write| write.number));
+    }
+    fitting
 }
 
-/// Of every `Set`, by its revision, a moment at which its value was still there.
-fn held_until(history: &History, moments: &Moments) -> BTreeMap<Revision, Revision> {
-    let mut held_until: BTreeMap<Revision, Revision> = BTreeMap::new();
-    for (id, operation) in history.operations.iter().enumerate() {
-        let Some(moment) = moments.earliest[id] else { continue };
-        let mut hold = |set: Revision| {
-            let until = held_until.entry(set).or_insert(moment);
-            *until = moment.max(*until);
-        };
-        match (&operation.call, operation.answer()) {
-            (Call::Get { .. }, Some((_, Return::Read(Some((_, set)))))) => hold(*set),
-            (Call::List, Some((_, Return::Listed(listed)))) => {
-                listed.values().for_each(|(_, set)| hold(*set));
+/// Of a known write, by its key and revision, a moment at which a read still saw its effect. Revision
+/// 0 stands for the beginning.
+#[derive(Default)]
+struct Held {
+    /// Of `Set`s.
+    present: BTreeMap<(Key, Revision), Revision>,
+    /// Of deletes and the beginning, where the key cannot have been missing for another reason.
+    absent: BTreeMap<(Key, Revision), Revision>,
+}
+
+impl Held {
+    fn of(
+        history: &History,
+        log: &Log,
+        moments: &Moments,
+        lost: &BTreeMap<Key, Vec<LostWrite>>,
+    ) -> Held {
+        let mut held = Held::default();
+        let ceilings = Ceilings::of(history, log);
+        for (id, operation) in history.operations.iter().enumerate() {
+            let (Some(moment), Some((answered_us, answer))) =
+                (moments.earliest[id], operation.answer())
+            else {
+                continue;
+            };
+            let mut see = |key: Key, found: Option<Revision>| match found {
+                Some(set) => hold(&mut held.present, (key, set), moment),
+                None => {
+                    let by_lost_delete = lost.get(&key).is_some_and(|writes| {
+                        writes.iter().any(|write| write.is_delete && write.called_us <= answered_us)
+                    });
+                    let next = log.next_write(key, moment);
+                    let later = next.is_some_and(|next| next < ceilings.of_answer(answered_us));
+                    if !by_lost_delete && !later {
+                        let since = log.last_write(key, Revision(moment.0 + 1)).unwrap_or_default();
+                        hold(&mut held.absent, (key, since), moment);
+                    }
+                }
+            };
+            match (&operation.call, answer) {
+                (Call::Get { key }, Return::Read(found)) => see(*key, found.map(|(_, set)| set)),
+                (Call::List, Return::Listed(listed)) => {
+                    log.keys().for_each(|key| see(key, listed.get(&key).map(|(_, set)| *set)));
+                }
+                _ => {}
             }
-            _ => {}
         }
+        held
     }
-    held_until
+}
+
+fn hold(until: &mut BTreeMap<(Key, Revision), Revision>, write: (Key, Revision), moment: Revision) {
+    let until = until.entry(write).or_insert(moment);
+    *until = moment.max(*until);
+}
+
+/// Before which write the moments of operations must lie.
+struct Ceilings {
+    /// Of every known write, when it was called, and the least revision of all that were called then
+    /// or later. Ascending.
+    least_from: Vec<(u64, Revision)>,
+}
+
+impl Ceilings {
+    fn of(history: &History, log: &Log) -> Ceilings {
+        let operations = history.operations.iter().enumerate();
+        let known = operations.filter_map(|(id, op)| Some((op.invoked_us, log.revision_of(id)?)));
+        let mut least_from: Vec<_> = known.collect();
+        for at in (1..least_from.len()).rev() {
+            least_from[at - 1].1 = least_from[at - 1].1.min(least_from[at].1);
+        }
+        Ceilings { least_from }
+    }
+
+    /// The least revision of all writes that were called after `answered_us`.
+    fn of_answer(&self, answered_us: u64) -> Revision {
+        let after = self.least_from.partition_point(|(called_us, _)| *called_us <= answered_us);
+        self.least_from.get(after).map_or(Revision(u64::MAX), |(_, revision)| *revision)
+    }
 }
 
 /// The operation whose moment shows most closely that `gap` has passed.

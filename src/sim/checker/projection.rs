@@ -1,5 +1,5 @@
 //! One key's part of a history, made ready for the search: linearizability is local, so each key can
-//! be searched alone (Herlihy and Wing 1990, §3.1; Lowe 2017, §2 on partitioning).
+//! be searched alone (Herlihy and Wing 1990, §3.1; Lowe 2017).
 //!
 //! ```text
 //!   operation           what the search gets

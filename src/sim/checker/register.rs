@@ -13,7 +13,7 @@
 //!   choose b:  call a   call c   answer a   answer c         frontier moves to answer a
 //! ```
 //!
-//! - No configuration is searched twice (Lowe 2017, §3): it is the frontier, the steps that have
+//! - No configuration is searched twice (Lowe 2017): it is the frontier, the steps that have
 //!   their place though their answers lie beyond it, and the value.
 //! - As no value is written twice, a value is never overwritten while a read of it has no place yet;
 //!   and a read that fits takes its place at once, for later it could do no better.

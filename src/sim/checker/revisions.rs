@@ -14,7 +14,7 @@
 //! at which its key (or, for a list, every key) was as it found it. All constraints are lower bounds,
 //! so the earliest moments are a solution if there is any: for writes of known fate this decides
 //! linearizability, as with unique values and known write order it is easy (Gibbons and Korach,
-//! "Testing shared memories", 1997, §4).
+//! "Testing shared memories", 1997).
 //!
 //! A stale read is not held back by the floor, but it raises it: what any member had applied was
 //! committed, and nothing later may have missed it.
