@@ -141,12 +141,10 @@ impl Held {
                     }
                 }
             };
-            match (&operation.call, answer) {
-                (Call::Get { key }, Return::Read(found)) => see(*key, found.map(|(_, set)| set)),
-                (Call::List, Return::Listed(listed)) => {
-                    log.keys().for_each(|key| see(key, listed.get(&key).map(|(_, set)| *set)));
-                }
-                _ => {}
+            if let Return::Listed(listed) = answer {
+                log.keys().for_each(|key| see(key, listed.get(&key).map(|(_, set)| *set)));
+            } else if let (Call::Get { key }, Return::Read(found)) = (&operation.call, answer) {
+                see(*key, found.map(|(_, set)| set));
             }
         }
         held

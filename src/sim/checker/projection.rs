@@ -71,22 +71,22 @@ impl Projection {
             log.keys().map(|key| (key, empty(key))).collect();
         let found_us = first_found_us(history);
         for (id, operation) in history.operations.iter().enumerate() {
+            let called_us = operation.invoked_us;
+            let value_of = |found: Option<&(Value, Revision)>| found.map(|(value, _)| *value);
             if let Some((key, after)) = effect(&operation.call) {
-                if let Some(projection) = projections.get_mut(&key) {
-                    projection.add_write(id, operation, after, log, &found_us);
-                }
-            } else if let (Some((answered_us, answer)), Some(key)) =
-                (operation.answer(), operation.call.key())
-                && let (Call::Get { .. }, Return::Read(found)) = (&operation.call, answer)
-                && let Some(projection) = projections.get_mut(&key)
-            {
-                let found = found.map(|(value, _)| value);
-                projection.add_read(id, operation.invoked_us, answered_us, found);
+                let projection = projections.get_mut(&key);
+                projection
+                    .into_iter()
+                    .for_each(|p| p.add_write(id, operation, after, log, &found_us));
             } else if let Some((answered_us, Return::Listed(listed))) = operation.answer() {
                 for (key, projection) in &mut projections {
-                    let found = listed.get(key).map(|(value, _)| *value);
-                    projection.add_read(id, operation.invoked_us, answered_us, found);
+                    projection.add_read(id, called_us, answered_us, value_of(listed.get(key)));
                 }
+            } else if let Call::Get { key } = operation.call
+                && let Some((answered_us, Return::Read(found))) = operation.answer()
+                && let Some(projection) = projections.get_mut(&key)
+            {
+                projection.add_read(id, called_us, answered_us, value_of(found.as_ref()));
             }
         }
         projections.into_values().collect()
@@ -125,15 +125,12 @@ impl Projection {
     /// need. If this cannot be linearized, nor can the whole: without a read, or without a write that
     /// no read found, an order of the whole is still an order.
     pub(super) fn reduced_to(&self, kept: impl Fn(usize) -> bool) -> Projection {
-        let is_read = |step: &Step| matches!(step.effect, Effect::Read(_));
         let steps = self.steps.iter().enumerate();
-        let reads = steps.clone().filter(|(at, step)| kept(*at) && is_read(step));
-        let mut found: Vec<_> = reads
-            .filter_map(|(_, step)| match step.effect {
-                Effect::Read(found) => Some(found),
-                Effect::Write { .. } => None,
-            })
-            .collect();
+        let reads = steps.clone().filter_map(|(at, step)| match step.effect {
+            Effect::Read(found) if kept(at) => Some(found),
+            Effect::Read(_) | Effect::Write { .. } => None,
+        });
+        let mut found: Vec<_> = reads.collect();
         found.sort_unstable();
         let is_needed = |step: &Step| match step.effect {
             Effect::Write { after, .. } => found.binary_search(&after).is_ok(),
@@ -155,15 +152,20 @@ fn first_found_us(history: &History) -> BTreeMap<Value, u64> {
         first.entry(value).and_modify(|first| *first = at_us.min(*first)).or_insert(at_us);
     };
     for operation in &history.operations {
-        match (&operation.call, operation.answer()) {
-            (Call::Get { .. }, Some((at_us, Return::Read(Some((value, _)))))) => {
-                note(*value, at_us)
+        match operation.answer() {
+            Some((at_us, Return::Read(Some((value, _))))) if is_get(operation) => {
+                note(*value, at_us);
             }
-            (Call::List, Some((at_us, Return::Listed(listed)))) => {
+            Some((at_us, Return::Listed(listed))) => {
                 listed.values().for_each(|(value, _)| note(*value, at_us));
             }
-            _ => {}
+            Some((_, Return::Read(_) | Return::Written(_) | Return::NotDone | Return::Unknown))
+            | None => {}
         }
     }
     first
+}
+
+fn is_get(operation: &Operation) -> bool {
+    matches!(operation.call, Call::Get { .. })
 }
