@@ -20,7 +20,7 @@ step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
 # Fails, saying what is missing: $(call need,command,where it comes from)
 need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
 
-.PHONY: help dev build test format-check lint doc deny unit process process-sharded conformance porcupine bench chaos fmt clean
+.PHONY: help dev build test format-check lint doc deny unit process process-sharded conformance porcupine bench chaos model fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench: build ## Measure puts and reads beside etcd's; installs Debian's etcd-ser
 
 chaos: build ## Run 100 rounds of each crash test (some minutes)
 	MOKV_CHAOS_ROUNDS=100 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process crash -- --nocapture
+
+model: ## Explore Raft exhaustively within larger bounds than `make unit` does (some minutes)
+	CARGO_PROFILE_TEST_OPT_LEVEL=3 $(CARGO) test --locked --lib raft::testing::model -- --include-ignored --nocapture
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all
