@@ -20,7 +20,7 @@ impl Node {
         if entry.kind() == EntryKind::Configuration {
             let configuration = Configuration::decode(entry.body())
                 .expect("an entry that passed its checksum was written by this code");
-            self.delivered_configuration = configuration.clone();
+            self.configuration_delivered(configuration.clone());
             self.event(Event::Configured(configuration));
         }
         let waiters = self.writes.committed(entry.index(), entry.term());
@@ -28,6 +28,12 @@ impl Node {
         if let Some(waiters) = waiters {
             self.answer_committed(waiters, first_revision);
         }
+    }
+
+    /// This configuration is the one at what was delivered.
+    pub(super) fn configuration_delivered(&mut self, configuration: Configuration) {
+        self.was_member |= configuration.contains(self.id);
+        self.delivered_configuration = configuration;
     }
 
     /// Tells those who wait for consecutive commands that they are committed.

@@ -85,11 +85,11 @@ impl View<'_> {
         Some(Change { target, reason: format!("{} leaves", self.name(id)) })
     }
 
-    /// Whether a majority of the voters that stay is in contact.
+    /// Whether a majority of the voters that stay keeps up with this leader.
     fn survives_without(&self, id: NodeId) -> bool {
         let rest: Vec<NodeId> =
             self.configuration.voters.iter().copied().filter(|voter| *voter != id).collect();
-        let healthy = rest.iter().filter(|voter| self.in_contact(**voter)).count();
+        let healthy = rest.iter().filter(|voter| self.keeps_up(**voter)).count();
         !rest.is_empty() && healthy > rest.len() / 2
     }
 
@@ -176,12 +176,17 @@ impl View<'_> {
             })
     }
 
+    /// Whether it is in contact, and has stored something from this leader. A leader that was just
+    /// elected counts everybody as in contact, the dead too.
+    fn keeps_up(&self, id: NodeId) -> bool {
+        let has_stored = |replica: &Replica| replica.match_index > Index(0);
+        id == self.local || self.in_contact(id) && self.replicas.get(&id).is_some_and(has_stored)
+    }
+
     fn caught_up(&self, id: NodeId) -> bool {
         let lag = |replica: &Replica| self.last_index.0.saturating_sub(replica.match_index.0);
-        let near = self.replicas.get(&id).is_some_and(|replica| {
-            replica.match_index > Index(0) && lag(replica) <= MAX_PROMOTION_LAG
-        });
-        near && self.in_contact(id)
+        let near = |replica: &Replica| lag(replica) <= MAX_PROMOTION_LAG;
+        self.replicas.get(&id).is_some_and(near) && self.keeps_up(id)
     }
 
     fn name(&self, id: NodeId) -> &str {
@@ -357,6 +362,16 @@ mod tests {
         scene.replica(3, 100, 0);
         scene.hear_of(3, "n3", gossip::State::Dead);
         assert_eq!(scene.change(), None, "1 alone is no majority of 1 and 3");
+    }
+
+    #[test]
+    fn a_new_leader_removes_nobody_before_a_majority_of_the_rest_has_answered_it() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.leaving.insert(NodeId(2));
+        scene.replica(3, 0, NOW_MS);
+        assert_eq!(scene.change(), None, "3 was counted as in contact when 1 was elected");
+        scene.replica(3, 1, NOW_MS);
+        assert_eq!(ids(&scene.change().expect("a change is due").voters), [1, 3]);
     }
 
     #[test]

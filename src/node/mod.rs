@@ -117,6 +117,8 @@ pub struct Node {
     revision: Revision,
     /// The configuration as of `delivered`: what a snapshot cut there must carry.
     delivered_configuration: Configuration,
+    /// Whether a delivered configuration has named this server since it started.
+    was_member: bool,
     snapshots: Snapshots,
 
     leadership: Leadership,
@@ -141,9 +143,10 @@ impl Node {
     pub fn new(config: Config, recovered: Recovered, now_ms: u64) -> Node {
         let cluster = config.gossip.identity.cluster;
         let snapshot = recovered.raft.snapshot.clone();
+        let id = config.raft.id;
         Node {
-            id: config.raft.id,
-            snapshots: Snapshots::new(config.snapshots, config.raft.id),
+            id,
+            snapshots: Snapshots::new(config.snapshots, id),
             raft: Raft::new(config.raft.clone(), recovered.raft, now_ms),
             raft_config: config.raft,
             gossip: Gossip::new(config.gossip, now_ms),
@@ -160,6 +163,7 @@ impl Node {
             delivered: snapshot.index,
             delivered_term: snapshot.term,
             revision: snapshot.revision,
+            was_member: snapshot.configuration.contains(id),
             delivered_configuration: snapshot.configuration,
             leadership: Leadership::default(),
             after_persist: VecDeque::new(),
@@ -301,7 +305,7 @@ impl Node {
         self.delivered = meta.index;
         self.delivered_term = meta.term;
         self.revision = meta.revision;
-        self.delivered_configuration = meta.configuration.clone();
+        self.configuration_delivered(meta.configuration.clone());
         self.snapshots.installed();
         self.raft.snapshot_installed(meta, now_ms);
     }

@@ -231,9 +231,7 @@ impl Node {
                 }
                 self.hand_over(now_ms);
             }
-            Departure::Leaving { .. } if !self.delivered_configuration.contains(self.id) => {
-                self.leave_confirmed();
-            }
+            Departure::Leaving { .. } if self.was_removed() => self.leave_confirmed(),
             Departure::Leaving { ask_at_ms } if now_ms >= ask_at_ms => {
                 self.departure = Departure::Leaving { ask_at_ms: now_ms + LEAVE_RETRY_MS };
                 self.ask_to_leave(now_ms);
@@ -285,6 +283,12 @@ impl Node {
             self.departure = Departure::Left;
             self.effects.push_back(Effect::Left);
         }
+    }
+
+    /// Whether a configuration behind one that named this server names it no more. A configuration
+    /// that has never named it says nothing: after a restart it may be from before it joined.
+    fn was_removed(&self) -> bool {
+        self.was_member && !self.delivered_configuration.contains(self.id)
     }
 
     /// Whether requests are refused at the door.

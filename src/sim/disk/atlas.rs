@@ -54,6 +54,11 @@ impl Atlas {
         })
     }
 
+    /// The machines whose data is damaged or gone.
+    pub fn machines(&self) -> impl Iterator<Item = NodeId> {
+        self.damaged.iter().copied()
+    }
+
     /// The data of this machine is damaged or gone.
     pub fn damaged(&mut self, machine: NodeId) {
         self.damaged.insert(machine);

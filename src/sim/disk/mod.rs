@@ -105,6 +105,11 @@ impl SimDisk {
         }
     }
 
+    /// Gives it other habits from now on.
+    pub fn set_plan(&mut self, plan: DiskPlan) {
+        self.plan = plan;
+    }
+
     /// Takes an op into flight.
     ///
     /// # Panics
