@@ -5,6 +5,10 @@
 //! `cli`).
 //! ARCHITECTURE.md draws the house.
 
+// First, because its macro is used by the rooms below.
+#[macro_use]
+pub mod planted;
+
 pub mod cli;
 pub mod gossip;
 pub mod lane;

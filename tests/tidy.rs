@@ -23,13 +23,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("src/node", &["node", "raft", "gossip", "types", "prng"]),
     ("src/lane", &["lane", "node", "storage", "raft", "types"]),
     ("src/sim", &["sim", "lane", "node", "storage", "raft", "gossip", "types", "prng"]),
+    ("src/planted", &["planted"]),
     ("src/rpc", &["rpc", "raft", "gossip", "types", "prng"]),
     (
         "src/server",
         &["server", "rpc", "lane", "node", "storage", "raft", "gossip", "types", "prng"],
     ),
     ("src/cli", &["cli", "server"]),
-    ("src/sim", &["sim", "node", "raft", "gossip", "storage", "types", "prng"]),
 ];
 
 /// The rooms that decide: bytes and `now` in, effects out.
@@ -156,6 +156,38 @@ fn no_room_names_what_it_must_not_know() {
     assert_none(&faults);
 }
 
+/// The rooms that may hold planted bugs, and the file that lists them all (src/planted.rs says why).
+const PLANTED_WITHIN: &[&str] = &["src/raft", "src/gossip", "src/storage", "src/node", "src/lane"];
+const PLANTED_TABLE: &str = "src/planted/table.rs";
+/// What the simulator is promised to be tried on, at least.
+const MIN_PLANTED: usize = 39;
+
+#[test]
+fn planted_bugs_are_where_they_may_be_and_all_are_used() {
+    let mut faults = Vec::new();
+    let mut used = BTreeSet::new();
+    for source in Source::all().iter().filter(|source| !source.is_within("src/planted")) {
+        for (number, line) in source.code_lines() {
+            for bug in planted_in(line) {
+                used.insert(bug.to_owned());
+                if !PLANTED_WITHIN.iter().any(|path| source.is_within(path)) {
+                    faults.push(source.fault(number, "plants a bug; only rooms that decide may"));
+                }
+            }
+        }
+    }
+    let table = Source::read(root(), &root().join(PLANTED_TABLE));
+    let listed: BTreeSet<String> = planted_bugs_listed(&table.code()).map(str::to_owned).collect();
+    for bug in listed.difference(&used) {
+        faults.push(table.fault(1, &format!("lists `{bug}`, which is planted nowhere")));
+    }
+    for bug in used.difference(&listed) {
+        faults.push(table.fault(1, &format!("does not list `{bug}`, which is planted")));
+    }
+    assert_none(&faults);
+    assert!(listed.len() >= MIN_PLANTED, "only {} bugs are planted", listed.len());
+}
+
 #[test]
 fn nothing_is_left_half_done() {
     // In two parts, so that this file does not find itself.
@@ -243,14 +275,18 @@ fn functions_do_one_thing() {
 
 #[test]
 fn the_rules_cover_every_room() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let covered: BTreeSet<&str> = LAYERS.iter().map(|(path, _)| room_of(path)).collect();
-    for entry in fs::read_dir(root.join("src")).expect("src/ can be listed") {
+    for entry in fs::read_dir(root().join("src")).expect("src/ can be listed") {
         let path = entry.expect("src/ can be listed").path();
         let name = path.file_stem().expect("an entry has a name").to_string_lossy().into_owned();
         let is_room = name != "lib" && name != "main";
         assert!(!is_room || covered.contains(&*name), "add src/{name} to LAYERS in tests/tidy.rs");
     }
+}
+
+/// Where the checkout is.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn assert_none(faults: &[String]) {
@@ -269,7 +305,7 @@ struct Source {
 impl Source {
     /// Every Rust file of the project, sorted by path.
     fn all() -> Vec<Source> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = root();
         let mut paths = Vec::new();
         for top in ["src", "client", "tests", "benches", "build.rs"] {
             collect_rust_files(&root.join(top), &mut paths);
@@ -359,6 +395,17 @@ fn without_comment(line: &str) -> &str {
     let comment = line.match_indices("//").map(|(at, _)| at);
     let outside = comment.into_iter().find(|at| line[..*at].matches('"').count().is_multiple_of(2));
     outside.map_or(line, |at| &line[..at])
+}
+
+/// The bugs whose `planted!` stands in a line.
+fn planted_in(line: &str) -> impl Iterator<Item = &str> {
+    line.split(concat!("planted", "!(")).skip(1).map(first_word)
+}
+
+/// The bugs that the table declares, each as `Name: "class" => "catcher",`.
+fn planted_bugs_listed(table: &str) -> impl Iterator<Item = &str> {
+    let declarations = table.lines().filter(|line| line.contains("\" => \""));
+    declarations.map(|line| first_word(line.trim_start()))
 }
 
 /// Whether `line` has `name` as a whole word, or as a whole path of words.

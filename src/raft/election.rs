@@ -51,10 +51,14 @@ impl Raft {
             }
             self.become_follower(term);
         }
-        if term < self.term() && message.claims_the_term() {
+        if planted!(ReadTermUnchecked)
+            && let Message::Heartbeat { round, .. } = *message
+        {
+            self.send(from, Message::HeartbeatReply { term, round });
+        } else if term < self.term() && message.claims_the_term() {
             self.send(from, Message::NewerTerm { term: self.term() });
         }
-        term == self.term()
+        term == self.term() || planted!(AcceptsStaleTerm)
     }
 
     /// The leader of this term was heard.
@@ -113,12 +117,12 @@ impl Raft {
     }
 
     pub(super) fn tick_leader(&mut self) {
-        if !self.has_majority_contact() {
+        if !self.has_majority_contact() && !planted!(NoCheckQuorum) {
             // Whoever can still be heard could not win either, so nobody is told to campaign.
             self.step_down();
             return;
         }
-        if self.disk_is_stalled() {
+        if self.disk_is_stalled() && !planted!(StalledDiskLeads) {
             self.hand_over_and_step_down();
             return;
         }
@@ -132,7 +136,9 @@ impl Raft {
 
     /// Campaigns in a new term, in earnest.
     pub(super) fn campaign(&mut self, transfer: bool) {
-        self.become_follower(self.term().next());
+        let next_term = self.term().next();
+        let is_reused = planted!(CampaignsInOldTerm) && self.term() > Term(0);
+        self.become_follower(if is_reused { self.term() } else { next_term });
         self.hard_state.vote = Some(self.config.id);
         self.role = Role::Candidate(Ballot::default());
         self.reset_election_deadline();
@@ -179,7 +185,7 @@ impl Raft {
 
     pub(super) fn on_vote(&mut self, from: NodeId, last: Position) {
         let is_free = self.hard_state.vote.is_none() && self.leader.is_none();
-        let granted = (is_free || self.hard_state.vote == Some(from))
+        let granted = (is_free || self.hard_state.vote == Some(from) || planted!(VotesTwice))
             && last.is_up_to_date_with(self.log.last());
         if granted {
             self.hard_state.vote = Some(from);
@@ -247,7 +253,8 @@ impl Raft {
         match self.role {
             Role::Leader(_) => true,
             Role::Follower | Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.leader.is_some() && silent_ms < self.config.election_timeout_ms
+                let is_alive = silent_ms < self.config.election_timeout_ms;
+                self.leader.is_some() && is_alive && !planted!(NoStickiness)
             }
         }
     }

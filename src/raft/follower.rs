@@ -21,7 +21,8 @@ impl Raft {
             // The log is about to restart behind the snapshot; the leader will ask again.
             return;
         }
-        if prev.index >= self.log.commit() && !self.log.holds(prev) {
+        let is_trusted = planted!(PrevTermUnchecked) && prev.index <= self.log.last_index();
+        if prev.index >= self.log.commit() && !self.log.holds(prev) && !is_trusted {
             let hint = self.log.last_not_above(prev);
             let rejected = Message::Rejected { term: self.term(), prev_index: prev.index, hint };
             self.send(from, rejected);
@@ -31,7 +32,9 @@ impl Raft {
         let sent_to = entries.last().map_or(prev.index, Entry::index);
         let verified = sent_to.max(self.log.commit());
         self.store(entries);
-        self.log.commit_to(commit.min(verified));
+        self.log.commit_to(if planted!(CommitsUnverified) { commit } else { commit.min(verified) });
+        let verified =
+            if planted!(AcknowledgesUnverified) { self.log.last_index() } else { verified };
         self.send(from, Message::Appended { term: self.term(), match_index: verified });
     }
 
@@ -58,7 +61,8 @@ impl Raft {
     fn store(&mut self, entries: Vec<Entry>) {
         let is_new = |entry: &Entry| {
             let position = Position { index: entry.index(), term: entry.term() };
-            position.index > self.log.commit() && !self.log.holds(position)
+            let is_held = self.log.holds(position) && !planted!(TruncatesMatchingSuffix);
+            position.index > self.log.commit() && !is_held
         };
         let Some(first_new) = entries.iter().position(is_new) else { return };
         let from = entries[first_new].index();

@@ -104,8 +104,7 @@ impl Log {
 
     /// The index of the latest committed configuration.
     pub(super) fn committed_configuration_index(&self) -> Index {
-        let committed = self.configurations.iter().rev().find(|(index, _)| *index <= self.commit);
-        committed.expect("the first configuration is always committed").0
+        self.committed_configuration().0
     }
 
     /// Whether `id` votes in the latest committed configuration or one after it.
@@ -176,8 +175,10 @@ impl Log {
             self.commit
         );
         self.entries.truncate((from.0 - self.first_index().0) as usize);
-        self.handed = self.handed.min(from.prev());
-        self.configurations.retain(|(index, _)| *index < from);
+        if !planted!(RewriteNotStored) {
+            self.handed = self.handed.min(from.prev());
+        }
+        self.configurations.retain(|(index, _)| *index < from || planted!(ConfigNotRolledBack));
     }
 
     /// Commits up to `index`; an older index changes nothing.
@@ -249,7 +250,15 @@ impl Log {
         *self = Log::recover(meta, Vec::new());
     }
 
+    fn committed_configuration(&self) -> &(Index, Configuration) {
+        let committed = self.configurations.iter().rev().find(|(index, _)| *index <= self.commit);
+        committed.expect("the first configuration is always committed")
+    }
+
     fn latest_configuration(&self) -> &(Index, Configuration) {
+        if planted!(ConfigInForceOnCommit) {
+            return self.committed_configuration();
+        }
         self.configurations.last().expect("the first configuration is never dropped")
     }
 

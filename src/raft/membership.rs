@@ -72,17 +72,18 @@ impl Raft {
             return Err(ChangeError::Transferring { to: transfer.to() });
         }
         check(&target)?;
-        if self.log.commit() < leader.term_start {
+        if self.log.commit() < leader.term_start && !planted!(ChangesBeforeTermCommit) {
             return Err(ChangeError::NotReady);
         }
-        if self.has_pending_change() {
+        if self.has_pending_change() && !planted!(ChangesOverlap) {
             return Err(ChangeError::Pending(self.log.configuration_index()));
         }
         if leader.unsettled_bytes >= MAX_UNSETTLED_BYTES {
             return Err(ChangeError::Full);
         }
         let current = self.log.configuration();
-        let begun = if target.voters == current.voters { target } else { joint(current, target) };
+        let is_one_step = target.voters == current.voters || planted!(SkipsJoint);
+        let begun = if is_one_step { target } else { joint(current, target) };
         Ok(self.append_configuration(&begun))
     }
 
@@ -103,7 +104,7 @@ impl Raft {
             return;
         }
         self.let_removed_go();
-        if !self.log.configuration().is_voter(self.config.id) {
+        if !self.log.configuration().is_voter(self.config.id) && !planted!(RemovedLeaderLeads) {
             self.replicate();
             self.hand_over_and_step_down();
         }
@@ -143,6 +144,9 @@ impl Raft {
 
 /// Both the current voters and those of `target`.
 fn joint(current: &Configuration, target: Configuration) -> Configuration {
+    if planted!(ChangesBeforeTermCommit) {
+        return target;
+    }
     let mut members = current.members.clone();
     members.retain(|id, _| current.voters.contains(id));
     members.extend(target.members);

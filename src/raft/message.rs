@@ -184,10 +184,9 @@ impl Message {
     #[must_use]
     pub fn waits_for_disk(&self) -> bool {
         match self {
-            Message::Vote { .. }
-            | Message::VoteReply { .. }
-            | Message::Appended { .. }
-            | Message::SnapshotAck { .. } => true,
+            Message::VoteReply { .. } => !planted!(TellsVoteBeforeSync),
+            Message::Appended { .. } => !planted!(AcknowledgesBeforeSync),
+            Message::Vote { .. } | Message::SnapshotAck { .. } => true,
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Append { .. }
@@ -205,7 +204,8 @@ impl Message {
 
     /// Whether the message speaks of a term that nobody has entered yet.
     pub(super) fn is_hypothetical(&self) -> bool {
-        matches!(self, Message::PreVote { .. } | Message::PreVoteReply { granted: true, .. })
+        matches!(self, Message::PreVote { .. } if !planted!(PreVoteEntersTerm))
+            || matches!(self, Message::PreVoteReply { granted: true, .. })
     }
 
     /// Whether the message asks to replace a leader that may be alive and did not ask for it.
@@ -239,7 +239,10 @@ impl Message {
 impl Position {
     /// Whether a log that ends here is at least as up-to-date as one that ends at `other` (§5.4.1).
     pub(super) fn is_up_to_date_with(self, other: Position) -> bool {
-        (self.term, self.index) >= (other.term, other.index)
+        if planted!(ComparesLogsByLength) {
+            return self.index >= other.index;
+        }
+        (self.term, self.index) >= (other.term, other.index) || planted!(VotesForStaleLog)
     }
 }
 

@@ -182,6 +182,9 @@ impl Raft {
         };
         // The entries of a term may have reached the disk when the term itself did not.
         raft.enter_term(raft.log.last().term);
+        if planted!(ForgetsVote) {
+            raft.hard_state.vote = None;
+        }
         if !raft.is_sole_voter() {
             raft.reset_election_deadline();
         }
@@ -254,7 +257,8 @@ impl Raft {
         self.start_read_round();
         self.forward_reads();
         self.replicate();
-        if self.hard_state != self.handed_hard_state {
+        let is_bare_term = self.hard_state.vote.is_none() && planted!(TermNotPersisted);
+        if self.hard_state != self.handed_hard_state && !is_bare_term {
             self.outbox.hard_state = Some(self.hard_state);
             self.handed_hard_state = self.hard_state;
         }

@@ -101,7 +101,7 @@ impl Progress {
     /// A follower of whom nothing is known yet. Its silence counts from now.
     pub(super) fn new(next_index: Index, now_ms: u64) -> Progress {
         Progress {
-            match_index: Index(0),
+            match_index: if planted!(MatchAssumed) { next_index.prev() } else { Index(0) },
             next_index,
             told_commit: Index(0),
             round: 0,
@@ -203,7 +203,7 @@ impl Progress {
             State::Replicate(_) => prev_index <= self.match_index,
             State::Snapshot(_) => true,
         };
-        if is_stale {
+        if is_stale || planted!(RejectionIgnored) {
             return;
         }
         // Before the leader's first entry only a snapshot helps; `next` finds that out.
@@ -225,6 +225,7 @@ impl Progress {
             }
             State::Replicate(pipeline) => {
                 let is_late = !pipeline.flights.is_empty()
+                    && !planted!(PipelineWedges)
                     && is_over(pipeline.progress_ms, config.heartbeat_interval_ms);
                 if !is_late {
                     return None;

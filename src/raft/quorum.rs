@@ -27,6 +27,9 @@ pub(super) fn agreed<T: Ord + Copy>(
     value_of: impl Fn(NodeId) -> T,
 ) -> Option<T> {
     let incoming = agreed_by(&configuration.voters, &value_of)?;
+    if planted!(JointNeedsOneMajority) {
+        return Some(incoming);
+    }
     Some(
         agreed_by(&configuration.outgoing, &value_of).map_or(incoming, |other| other.min(incoming)),
     )
@@ -57,6 +60,9 @@ fn agreed_by<T: Ord + Copy>(
     let mut values: Vec<T> = voters.iter().map(|&voter| value_of(voter)).collect();
     values.sort_unstable_by(|a, b| b.cmp(a));
     // Of n values in falling order, the one at n / 2 is reached by n / 2 + 1 voters: a majority.
+    if planted!(HalfIsAMajority) {
+        return values.get(values.len().saturating_sub(1) / 2).copied();
+    }
     values.get(values.len() / 2).copied()
 }
 

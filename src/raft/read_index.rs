@@ -98,6 +98,11 @@ impl Raft {
     /// When nobody could confirm it, as [`ReadError`] says.
     pub fn read_index(&mut self, context: u64, now_ms: u64) -> Result<(), ReadError> {
         self.advance_clock(now_ms);
+        if planted!(FollowerServesReads) {
+            let result = Ok(self.log.commit());
+            self.outbox.read_states.push(ReadState { context, result });
+            return Ok(());
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.reads.add(Reader::Local { context }),
             Role::Follower if self.leader.is_some() => self.forwarded.add(context),
@@ -112,7 +117,8 @@ impl Raft {
         // Before an entry of its own term is committed, a leader's commit index may be behind what
         // its predecessor had committed and acknowledged.
         let commit = self.log.commit();
-        if commit >= leader.term_start && leader.reads.start(commit) {
+        let is_known = commit >= leader.term_start || planted!(ReadsBeforeTermCommit);
+        if is_known && leader.reads.start(commit) {
             self.broadcast_heartbeat();
             self.finish_read_rounds();
         }
@@ -123,7 +129,7 @@ impl Raft {
         let term = self.term();
         let Role::Leader(leader) = &mut self.role else { return };
         let confirmed = quorum::agreed(self.log.configuration(), |voter| {
-            if voter == self.config.id {
+            if voter == self.config.id || planted!(ReadsWithoutRound) {
                 u64::MAX
             } else {
                 leader.progress.get(&voter).map_or(0, Progress::round)

@@ -110,7 +110,9 @@ impl Raft {
         let round = leader.reads.round();
         for (&peer, progress) in &leader.progress {
             // A follower may commit only what it is known to hold.
-            let commit = self.log.commit().min(progress.match_index());
+            let known = self.log.commit().min(progress.match_index());
+            let commit =
+                if planted!(HeartbeatCommitBeyondMatch) { self.log.commit() } else { known };
             self.outbox.send(peer, Message::Heartbeat { term, commit, round });
         }
     }
@@ -137,7 +139,7 @@ impl Raft {
     pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, round: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        progress.confirmed(round);
+        progress.confirmed(if planted!(ReadRoundReused) { leader.reads.round() } else { round });
         let overdue = progress.heard(&self.log, &self.config, self.now_ms);
         self.send_outgoing(from, overdue);
         self.finish_read_rounds();
@@ -149,9 +151,11 @@ impl Raft {
     pub(super) fn advance_commit(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let (id, durable) = (self.config.id, self.durability.index());
+        let durable = if planted!(LeaderCountsUnsynced) { self.log.last_index() } else { durable };
         let stored = |voter| if voter == id { durable } else { match_of(&leader.progress, voter) };
         let Some(agreed) = quorum::agreed(self.log.configuration(), stored) else { return };
-        if agreed <= self.log.commit() || agreed < leader.term_start {
+        let is_of_term = agreed >= leader.term_start || planted!(CommitsPriorTerm);
+        if agreed <= self.log.commit() || !is_of_term {
             return;
         }
         self.log.commit_to(agreed);

@@ -95,7 +95,10 @@ impl Raft {
     /// Goes on leading when the transfer took too long.
     pub(super) fn expire_transfer(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.transfer.take_if(|transfer| self.now_ms >= transfer.deadline_ms);
+        let is_over = |transfer: &mut Transfer| {
+            self.now_ms >= transfer.deadline_ms && !planted!(TransferNeverExpires)
+        };
+        leader.transfer.take_if(is_over);
     }
 
     /// Stops leading at once, and spares the others the wait for their election timeout.

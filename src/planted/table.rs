@@ -1,0 +1,204 @@
+//! Every planted bug: its class, its room, what it breaks and who should notice.
+//!
+//! A number before a colon is that of the class in the project's checklist of bugs that other
+//! consensus stores shipped; a pitfall is one that the papers or their errata warn of; a mutation is
+//! a change of one condition.
+
+use std::cell::Cell;
+
+thread_local! {
+    /// The bug of this thread: a simulation runs in one.
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Plants `bug` in this thread, in place of the one before, or none.
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether `bug` is planted in this thread.
+#[must_use]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Declares the bugs: per room, each with what it breaks, its class, and what should catch it.
+macro_rules! bugs {
+    ($($room:ident { $($(#[doc = $breaks:literal])+ $name:ident: $class:literal => $catcher:literal,)+ })+) => {
+        /// A mistake that can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Bug {
+            $($($(#[doc = $breaks])+ $name,)+)+
+        }
+
+        impl Bug {
+            /// Every bug, room by room.
+            pub const ALL: &[Bug] = &[$($(Bug::$name,)+)+];
+
+            /// The room where its site is.
+            #[must_use]
+            pub fn room(self) -> &'static str {
+                match self {
+                    $($(Bug::$name)|+ => stringify!($room),)+
+                }
+            }
+
+            /// Which known mistake it is.
+            #[must_use]
+            pub fn class(self) -> &'static str {
+                match self {
+                    $($(Bug::$name => $class,)+)+
+                }
+            }
+
+            /// What it breaks, in a sentence.
+            #[must_use]
+            pub fn breaks(self) -> &'static str {
+                match self {
+                    $($(Bug::$name => concat!($($breaks),+).trim_ascii(),)+)+
+                }
+            }
+
+            /// What is expected to notice it first.
+            #[must_use]
+            pub fn catcher(self) -> &'static str {
+                match self {
+                    $($(Bug::$name => $catcher,)+)+
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    raft {
+        /// A leader commits entries of earlier terms by counting copies (§5.4.2, figure 8).
+        CommitsPriorTerm: "8: prior-term commit" => "leader completeness",
+        /// Two of four voters decide, so two halves of a cluster do.
+        HalfIsAMajority: "10: commit on a quorum that never existed" => "election safety",
+        /// While a joint configuration lasts, its incoming voters decide alone (§6).
+        JointNeedsOneMajority: "4: membership change and partition lose acknowledged writes" => "election safety",
+        /// A voter votes for whoever asks, as often as it is asked in a term (§5.2).
+        VotesTwice: "9: two leaders in a term" => "election safety",
+        /// The term begins again with a free vote after each restart.
+        ForgetsVote: "9: two leaders in a term" => "election safety",
+        /// A vote is told before the disk has it.
+        TellsVoteBeforeSync: "1: acknowledged before sync" => "durable before acknowledged",
+        /// A term that was entered without voting is not stored.
+        TermNotPersisted: "mutation: hard state" => "monotonic term",
+        /// A voter does not compare the candidate's log with its own (§5.4.1).
+        VotesForStaleLog: "mutation: election restriction" => "leader completeness",
+        /// The longer log wins, whatever the terms of its last entries (§5.4.1).
+        ComparesLogsByLength: "mutation: election restriction" => "leader completeness",
+        /// A campaign asks for votes in the current term, in which the candidate may have voted.
+        CampaignsInOldTerm: "9: two leaders in a term" => "election safety",
+        /// Messages of earlier terms are handled like those of this one (§5.1).
+        AcceptsStaleTerm: "mutation: term check" => "election safety",
+        /// A new leader takes it that everybody's log equals its own.
+        MatchAssumed: "10: commit on a quorum that never existed" => "leader completeness",
+        /// A follower acknowledges its whole log, also what the leader's append did not reach.
+        AcknowledgesUnverified: "10: commit on a quorum that never existed" => "state machine safety",
+        /// A follower commits beyond the last entry that it knows to be the leader's (§5.3).
+        CommitsUnverified: "mutation: commit bound" => "state machine safety",
+        /// A heartbeat carries a commit index beyond what the follower is known to hold.
+        HeartbeatCommitBeyondMatch: "Raft pitfall: heartbeat's commit index" => "state machine safety",
+        /// A late append cuts off the entries that a newer one brought and the follower acknowledged.
+        TruncatesMatchingSuffix: "12: an append deletes a matching suffix" => "leader completeness",
+        /// A follower checks that the entry before an append exists, not that it is of its term (§5.3).
+        PrevTermUnchecked: "mutation: consistency check" => "log matching",
+        /// Entries that replace truncated ones are never given to the disk.
+        RewriteNotStored: "12: an append deletes a matching suffix" => "durable before acknowledged",
+        /// An acknowledgement of entries leaves before the disk has them.
+        AcknowledgesBeforeSync: "1: acknowledged before sync" => "durable before acknowledged",
+        /// A leader counts entries as stored by itself that its disk does not have yet.
+        LeaderCountsUnsynced: "1: acknowledged before sync" => "durable before acknowledged",
+        /// A leader whose disk hangs goes on leading; its heartbeats keep the others quiet.
+        StalledDiskLeads: "14: hung disk of a leader whose heartbeats go on" => "liveness: commits after healing",
+        /// An append lost in the pipeline is never asked about again.
+        PipelineWedges: "14: the pipeline wedges after a stall" => "liveness: members catch up",
+        /// A follower's refusal of an append does not move the leader back.
+        RejectionIgnored: "mutation: consistency check" => "liveness: members catch up",
+        /// A transfer of leadership to a server that does not answer never ends.
+        TransferNeverExpires: "mutation: leadership transfer" => "liveness: commits after healing",
+        /// A configuration counts only from its commit on (§6).
+        ConfigInForceOnCommit: "Raft pitfall: configuration effective on append" => "one membership change in flight",
+        /// A truncated configuration stays in force (§6).
+        ConfigNotRolledBack: "9: bad configuration rollback" => "quorum overlap",
+        /// A new leader changes the voters in one step and before it has committed in its term: the
+        /// bug of 2015 in single-server changes.
+        ChangesBeforeTermCommit: "Raft pitfall: change only after a commit in the term" => "quorum overlap",
+        /// Voters are exchanged without a joint configuration (§6).
+        SkipsJoint: "4: membership change and partition lose acknowledged writes" => "quorum overlap",
+        /// The next change of configuration does not wait for the one before.
+        ChangesOverlap: "4: membership change and partition lose acknowledged writes" => "one membership change in flight",
+        /// A removed leader goes on leading when its removal is committed (§6, thesis §4.2.2).
+        RemovedLeaderLeads: "Raft pitfall: a removed leader steps down" => "liveness: commits after healing",
+        /// A leader that reaches no majority goes on leading (thesis §6.2).
+        NoCheckQuorum: "Raft pitfall: check-quorum" => "liveness: commits after healing",
+        /// Whoever hears a leader helps to replace it all the same (§6, thesis §4.2.3).
+        NoStickiness: "Raft pitfall: stickiness, and removed servers must not disrupt" => "liveness: commits after healing",
+        /// The question whether one would win raises everybody's term (thesis §9.6).
+        PreVoteEntersTerm: "Raft pitfall: pre-vote" => "liveness: commits after healing",
+        /// A leader serves reads without asking whether it still leads (thesis §6.4).
+        ReadsWithoutRound: "mutation: read path" => "linearizability",
+        /// A new leader serves reads before its commit index has caught up (thesis §6.4).
+        ReadsBeforeTermCommit: "Raft pitfall: reads of a new leader" => "linearizability",
+        /// The answer to any earlier heartbeat confirms the latest round of reads.
+        ReadRoundReused: "13: a read races a leader change under a pause" => "linearizability",
+        /// A follower of a newer term goes on confirming the old leader's rounds of reads.
+        ReadTermUnchecked: "13: a read races a leader change under a pause" => "linearizability",
+        /// A follower serves linearizable reads at its own commit index.
+        FollowerServesReads: "mutation: read path" => "linearizability",
+        /// A snapshot commits a follower's entries although its log is of other terms there (§7).
+        SnapshotTermIgnored: "6: gap between snapshot and log" => "state machine safety",
+    }
+}
+
+impl Bug {
+    /// The bug with a name in kebab case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Bug> {
+        Bug::ALL.iter().copied().find(|bug| bug.name() == name)
+    }
+
+    /// Its name in kebab case.
+    #[must_use]
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for letter in format!("{self:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_found_by_its_name() {
+        assert_eq!(Bug::CommitsPriorTerm.name(), "commits-prior-term");
+        assert!(Bug::ALL.iter().all(|bug| Bug::named(&bug.name()) == Some(*bug)));
+        assert_eq!(Bug::named("no-such-bug"), None);
+    }
+
+    #[test]
+    fn one_bug_is_planted_at_a_time() {
+        plant(Some(Bug::VotesTwice));
+        plant(Some(Bug::CommitsPriorTerm));
+        assert!(is(Bug::CommitsPriorTerm) && !is(Bug::VotesTwice));
+        plant(None);
+        assert!(!is(Bug::CommitsPriorTerm));
+    }
+
+    #[test]
+    fn what_a_bug_breaks_is_a_sentence() {
+        for bug in Bug::ALL {
+            assert!(bug.breaks().ends_with('.') && !bug.breaks().starts_with(' '), "{bug:?}");
+        }
+    }
+}
