@@ -41,13 +41,16 @@ impl Gossip {
         if let Some((seq, Target { id: target, .. })) = probe {
             self.send_to(target, Body::Ping { seq, target }, now_ms);
         }
-        if is_member {
+        if is_member && !planted!(NeverKnocks) {
             self.knock(now_ms);
         }
     }
 
     /// Pings `target` for another member.
     pub(super) fn relay(&mut self, origin: Origin, target: NodeId, addr: SocketAddr, now_ms: u64) {
+        if planted!(HelperVouchesUnasked) {
+            self.send(origin.addr, origin.id, Body::Ack { seq: origin.seq }, now_ms);
+        }
         let seq = self.take_seq();
         if self.relays.begin(seq, target, origin, now_ms, self.config.probe_timeout_ms) {
             self.send(addr, target, Body::Ping { seq, target }, now_ms);

@@ -43,6 +43,9 @@ impl Gossip {
     /// incarnation (SWIM §4.2). That also covers a restart with a clock set back, whose first
     /// incarnation is too small.
     fn defend(&mut self, claim: &Claim) {
+        if planted!(AcceptsOwnDeath) && claim.verdict.state() == State::Dead {
+            return;
+        }
         let own = self.table.own();
         match claim.precedence().cmp(&own.precedence()) {
             // Whoever says so has missed what we answered: it must hear that again, and soon, or
@@ -54,7 +57,9 @@ impl Gossip {
                     // Lifeguard §IV-A: that others could not reach us may be our own fault.
                     self.health.worsen();
                 }
-                let outbidding = claim.incarnation.max(own.incarnation).saturating_add(1);
+                let accused = if planted!(RestartDoesNotOutbid) { 0 } else { claim.incarnation };
+                let step = u64::from(!planted!(RefutesWithoutOutbidding));
+                let outbidding = accused.max(own.incarnation).saturating_add(step);
                 self.table.declare(|own| own.incarnation = outbidding);
                 self.spread_own();
             }

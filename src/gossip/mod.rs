@@ -235,6 +235,7 @@ impl Gossip {
         self.check_sender(sender)?;
         if let Body::Ping { target, .. } = body
             && target != self.table.own().id
+            && !planted!(SuccessorAnswersForOld)
         {
             return Err(PacketError::NotForUs { target });
         }
@@ -277,7 +278,7 @@ impl Gossip {
     /// probe timeout, in which to read what has piled up in the sockets.
     fn forgive_stall(&mut self, now_ms: u64) {
         let late_ms = now_ms.saturating_sub(self.next_deadline_ms());
-        if late_ms > self.config.probe_timeout_ms / 2 {
+        if late_ms > self.config.probe_timeout_ms / 2 && !planted!(StallBlamesOthers) {
             let grace_ms = late_ms + self.config.probe_timeout_ms;
             self.prober.postpone(grace_ms);
             self.relays.postpone(grace_ms);
@@ -294,7 +295,7 @@ impl Gossip {
             return Err(PacketError::OwnId);
         }
         match (sender.cluster, own.cluster) {
-            (Some(theirs), Some(ours)) if theirs != ours => {
+            (Some(theirs), Some(ours)) if theirs != ours && !planted!(ClustersMix) => {
                 Err(PacketError::ForeignCluster { node: sender.id, theirs, ours })
             }
             (Some(_) | None, Some(_) | None) => Ok(()),

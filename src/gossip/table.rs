@@ -134,13 +134,21 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&claim.id) else {
             return self.admit(claim, now_ms, config);
         };
-        match claim.precedence().cmp(&entry.member.precedence()) {
+        let is_reborn = claim.verdict == Verdict::Alive
+            && claim.incarnation == entry.member.incarnation
+            && planted!(AliveOverridesSuspect);
+        let order = claim.precedence().cmp(&entry.member.precedence());
+        let order = if is_reborn { Ordering::Greater } else { order };
+        match order {
             Ordering::Less => Heard::Stale,
             Ordering::Equal => entry.confirm(&claim.verdict),
             Ordering::Greater => {
                 let known = entry.member.clone();
                 self.replace(claim, now_ms, config);
                 let entry = self.entries.get_mut(&known.id).expect("it was just replaced");
+                if planted!(AddressNeverChanges) {
+                    entry.member.addr = known.addr;
+                }
                 if entry.member.state == known.state {
                     entry.member.since_ms = known.since_ms;
                 }

@@ -152,6 +152,70 @@ bugs! {
         /// A snapshot commits a follower's entries although its log is of other terms there (§7).
         SnapshotTermIgnored: "6: gap between snapshot and log" => "state machine safety",
     }
+    gossip {
+        /// A member answers an accusation under the incarnation that was accused.
+        RefutesWithoutOutbidding: "SWIM pitfall: refute with a higher incarnation" => "gossip: no live member is held dead for long",
+        /// A member that restarts with its clock set back does not outbid its former self.
+        RestartDoesNotOutbid: "SWIM pitfall: a restart outbids its old incarnation" => "gossip: no live member is held dead for long",
+        /// Every life of a member begins with the same incarnation.
+        RestartsAtFirstIncarnation: "SWIM pitfall: a restart outbids its old incarnation" => "gossip: no incarnation is used twice",
+        /// A member that hears of its own death does not object.
+        AcceptsOwnDeath: "SWIM pitfall: refute with a higher incarnation" => "gossip: no live member is held dead for long",
+        /// The dead are never pinged again, so the halves of a healed partition do not meet.
+        NeverKnocks: "mutation: the dead are given up" => "gossip: converges after healing",
+        /// A helper says that the target has answered before it has asked.
+        HelperVouchesUnasked: "mutation: indirect probe" => "gossip: the dead are found dead",
+        /// A suspicion runs for hours.
+        SuspicionNeverEnds: "mutation: suspicion timeout" => "gossip: the dead are found dead",
+        /// An old claim that a member is alive clears it of a suspicion or death of the same incarnation.
+        AliveOverridesSuspect: "mutation: precedence of claims" => "gossip: the dead are found dead",
+        /// A server without its old data answers the probes that are meant for its predecessor.
+        SuccessorAnswersForOld: "SWIM pitfall: one name, another identity" => "gossip: the dead are found dead",
+        /// A member that comes back at another address is still sought at the old one.
+        AddressNeverChanges: "SWIM pitfall: one name, another address" => "gossip: converges after healing",
+        /// A node that was not called for a while judges others by answers it could not read.
+        StallBlamesOthers: "SWIM pitfall: suspicion storms when one node stalls" => "gossip: no live member is held dead",
+        /// Members of different clusters exchange tables.
+        ClustersMix: "SWIM pitfall: the cluster's id in every packet" => "gossip: nobody learns of another cluster",
+        /// A packet is read although some of its bytes have changed.
+        PacketChecksumUnchecked: "mutation: checksum" => "gossip: every member known exists",
+    }
+    storage {
+        /// A block of the log is reported durable when it is only written.
+        BlocksNotSynced: "16: two appends reordered before the sync" => "durable before acknowledged",
+        /// A new term or vote is reported durable when it is only written.
+        VoteNotSynced: "1: acknowledged before sync" => "durable before acknowledged",
+        /// The term and vote are kept in one copy, which a crash can tear.
+        OneCopyOfVote: "3: a corrupt minority destroys the majority" => "recovery: succeeds where nothing was damaged",
+        /// A new segment gets its name before its header is durable.
+        SegmentHeaderNotSynced: "15: no sync before a rename" => "recovery: succeeds where nothing was damaged",
+        /// The directory is not synced after a new segment got its name.
+        SegmentNameNotSynced: "15: no sync of the directory after a rename" => "recovery: nothing durable is lost",
+        /// A snapshot gets its name before its bytes are durable.
+        SnapshotNotSynced: "15: no sync before a rename" => "recovery: succeeds where nothing was damaged",
+        /// The directory is not synced after a snapshot got its name, and the log before it is dropped.
+        SnapshotNameNotSynced: "15: no sync of the directory after a rename" => "recovery: succeeds where nothing was damaged",
+        /// Of three snapshots the newest is removed, not the oldest.
+        NewestSnapshotRemoved: "6: gap between snapshot and log" => "recovery: succeeds where nothing was damaged",
+        /// The log behind an installed snapshot is dropped before the block that restarts it is durable.
+        RestartRetiresFirst: "6: crash in mid-snapshot" => "recovery: succeeds where nothing was damaged",
+        /// Segments are retired that hold entries which no snapshot has.
+        TruncatesTooEarly: "6: gap between snapshot and log" => "recovery: succeeds where nothing was damaged",
+        /// A snapshot is joined to the log on disk although they are of different histories (§7).
+        SnapshotJoinUnchecked: "6: crash in mid-snapshot" => "recovery: succeeds where nothing was damaged",
+        /// A block that rotted in the middle of the log is cut off as if a crash had torn it.
+        DamagedBlockIsTorn: "3: a corrupt minority destroys the majority" => "recovery: damage is reported",
+        /// A block that vanished from the middle of the log is taken for its end; the server votes on.
+        LostBlockIsEnd: "2: a truncated log still votes" => "recovery: damage is reported",
+        /// Blocks that a recycled segment held in its former life are read as this one's.
+        StaleBlocksRead: "mutation: records bound to their segment" => "recovery: succeeds where nothing was damaged",
+        /// Replay keeps the entries that a later block superseded.
+        ConflictNotSuperseded: "12: an append deletes a matching suffix" => "assert: the log has no gap",
+        /// What recovery found half done is not finished before the server goes on.
+        RepairsSkipped: "mutation: recovery" => "recovery: succeeds where nothing was damaged",
+        /// A snapshot is loaded although some of its bytes have changed.
+        SnapshotChecksumUnchecked: "mutation: checksum" => "state machine safety",
+    }
 }
 
 impl Bug {
