@@ -180,7 +180,15 @@ impl Storage {
         let index = self.snapshots.writing(source).index;
         let from = FileName::SnapshotTemp(source, index);
         let to = FileName::Snapshot(index);
-        vec![DiskOp::Sync { file: from }, DiskOp::Rename { from, to }, DiskOp::SyncDir]
+        let mut ops =
+            vec![DiskOp::Sync { file: from }, DiskOp::Rename { from, to }, DiskOp::SyncDir];
+        if planted!(SnapshotNameNotSynced) {
+            ops.pop();
+        }
+        if planted!(SnapshotNotSynced) {
+            ops.remove(0);
+        }
+        ops
     }
 
     /// The ops of [`snapshot_finish`](Storage::snapshot_finish) are done: from now on the snapshot
@@ -277,7 +285,9 @@ impl Snapshots {
         self.kept.insert(index);
         let mut ops = Vec::new();
         while self.kept.len() > SNAPSHOTS_KEPT {
-            let oldest = self.kept.pop_first().expect("there are more than are kept");
+            let is_first = !planted!(NewestSnapshotRemoved);
+            let oldest = if is_first { self.kept.pop_first() } else { self.kept.pop_last() };
+            let oldest = oldest.expect("there are more than are kept");
             ops.push(DiskOp::Remove { file: FileName::Snapshot(oldest) });
         }
         ops

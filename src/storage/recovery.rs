@@ -195,6 +195,9 @@ pub(super) fn recover(
     repairs.extend(identity_twin.repairs);
     repairs.extend(hard_state_twin.repairs);
     let (wal, entries) = reconcile(replay, snapshot.as_ref(), &mut repairs, &mut report)?;
+    if planted!(RepairsSkipped) {
+        repairs.clear();
+    }
     let storage = Storage::recovered(
         (identity, identity_twin.twin),
         (hard_state, hard_state_twin.twin),
@@ -299,7 +302,7 @@ fn reconcile(
         (None, _) | (_, None) => true,
         (Some(at), Some(meta)) => entries.get(at).is_some_and(|entry| entry.term() == meta.term),
     };
-    if !agrees {
+    if !agrees && !planted!(SnapshotJoinUnchecked) {
         report.discarded_entries = entries.len().saturating_sub(covered);
         wal.restart(snapshot_index, repairs);
         return Ok((wal, Vec::new()));

@@ -84,9 +84,12 @@ impl Twin {
     pub(super) fn update(&mut self, payload: &[u8]) -> Vec<DiskOp> {
         self.sequence += 1;
         let copy = self.encode(payload);
+        let write = if planted!(VoteNotSynced) { DiskOp::Write } else { DiskOp::WriteDurable };
+        let copies = if planted!(OneCopyOfVote) { 1 } else { 2 };
         [0, BLOCK_BYTES as u64]
             .into_iter()
-            .map(|at| DiskOp::WriteDurable(BlockWrite::new(self.file, at, vec![copy.clone()])))
+            .take(copies)
+            .map(|at| write(BlockWrite::new(self.file, at, vec![copy.clone()])))
             .collect()
     }
 

@@ -124,7 +124,8 @@ impl FrameReader {
         }
         let frame = self.buffer.split_to(padded).freeze();
         let zeros = frame[len..].iter().all(|byte| *byte == 0);
-        if crc != chained(self.chain, &frame[4..len]) || !zeros {
+        let is_sound = crc == chained(self.chain, &frame[4..len]) && zeros;
+        if !is_sound && !planted!(SnapshotChecksumUnchecked) {
             return Err(damaged);
         }
         let kind = match kind {

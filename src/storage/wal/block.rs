@@ -130,7 +130,8 @@ impl BlockHeader {
         let u32_at = |at: usize| u32::from_le_bytes(*header[at..].first_chunk().expect("inside"));
         let u64_at = |at: usize| u64::from_le_bytes(*header[at..].first_chunk().expect("inside"));
         // Cheap tests first: recovery tries every block of the free part of a segment.
-        let ours = u32_at(4) == MAGIC && u64_at(8) == place.segment.0 && u64_at(24) == place.offset;
+        let is_of_segment = u64_at(8) == place.segment.0 || planted!(StaleBlocksRead);
+        let ours = u32_at(4) == MAGIC && is_of_segment && u64_at(24) == place.offset;
         if !ours || u32_at(0) != checksum(place.node, &header[4..]) {
             return None;
         }

@@ -144,6 +144,9 @@ impl Wal {
         if self.room_bytes() == 0 {
             self.roll(ops);
         }
+        if planted!(RestartRetiresFirst) {
+            self.retire(self.segments.len() - 1, ops);
+        }
         let block = block::encode_restart(self.place(), self.next_sequence, base);
         self.write_block(base.next(), vec![block], ops);
         self.last = base;
@@ -154,10 +157,10 @@ impl Wal {
     pub(super) fn truncate_before(&mut self, first_retained: Index, ops: &mut Vec<DiskOp>) {
         // Replay may begin at any segment whose first block begins early enough: what a later block
         // supersedes lies after it.
-        let begins = self
-            .segments
-            .iter()
-            .rposition(|segment| segment.first.is_some_and(|first| first <= first_retained));
+        let begins = self.segments.iter().rposition(|segment| {
+            segment.first.is_some_and(|first| first <= first_retained)
+                || planted!(TruncatesTooEarly)
+        });
         self.retire(begins.unwrap_or(0), ops);
     }
 
@@ -221,7 +224,8 @@ impl Wal {
         active.first.get_or_insert(first);
         self.tail_bytes = write.end();
         self.next_sequence += 1;
-        ops.push(DiskOp::WriteDurable(write));
+        let op = if planted!(BlocksNotSynced) { DiskOp::Write } else { DiskOp::WriteDurable };
+        ops.push(op(write));
     }
 
     fn roll(&mut self, ops: &mut Vec<DiskOp>) {
@@ -244,9 +248,13 @@ impl Wal {
         let first_sequence = self.next_sequence;
         let header = SegmentHeader { node: self.node, id, file_bytes, first_sequence };
         ops.push(DiskOp::Write(BlockWrite::new(from, 0, vec![header.encode()])));
-        ops.push(DiskOp::Sync { file: from });
+        if !planted!(SegmentHeaderNotSynced) {
+            ops.push(DiskOp::Sync { file: from });
+        }
         ops.push(DiskOp::Rename { from, to });
-        ops.push(DiskOp::SyncDir);
+        if !planted!(SegmentNameNotSynced) {
+            ops.push(DiskOp::SyncDir);
+        }
         self.segments.push_back(Segment { id, file_bytes, first: None });
         self.tail_bytes = BLOCK_BYTES as u64;
     }

@@ -236,6 +236,8 @@ fn verdict(found: Found, in_order: bool, follows: Follows) -> Verdict {
         (Found::Sound, true, Segment { complete: true }) => Verdict::Corrupt(Damage::Surplus),
         (Found::Broken, true, Nothing) => Verdict::Torn,
         (Found::Broken, true, Segment { complete: true }) => Verdict::End,
+        (Found::Broken, true, Block) if planted!(DamagedBlockIsTorn) => Verdict::Torn,
+        (Found::None, _, Block) if planted!(LostBlockIsEnd) => Verdict::End,
         (Found::Broken, true, Block | Segment { complete: false }) => {
             Verdict::Corrupt(Damage::Block)
         }
@@ -270,7 +272,9 @@ impl Run {
                     return false;
                 }
                 self.base = Some(base.min(block_base));
-                self.entries.truncate(block_base.0.saturating_sub(base.0) as usize);
+                if !planted!(ConflictNotSuperseded) {
+                    self.entries.truncate(block_base.0.saturating_sub(base.0) as usize);
+                }
                 self.entries.extend(entries);
                 true
             }
