@@ -50,14 +50,20 @@ impl Group {
     /// Whether the entries of `next` follow without a gap and supersede none that are here.
     fn reaches(&self, next: &Persist) -> bool {
         match (self.entries.last(), next.entries.first()) {
-            (Some(last), Some(first)) => first.index() == last.index().next(),
+            (Some(last), Some(first)) => {
+                first.index() == last.index().next() || planted!(ConflictsWrittenTogether)
+            }
             (None, _) | (_, None) => true,
         }
     }
 
     fn add(&mut self, mut next: Persist) {
         self.number = next.number;
-        self.hard_state = next.hard_state.or(self.hard_state);
+        self.hard_state = if planted!(GroupKeepsOldVote) {
+            self.hard_state.or(next.hard_state)
+        } else {
+            next.hard_state.or(self.hard_state)
+        };
         self.entries.append(&mut next.entries);
         self.snapshot_writes = next.snapshot_writes;
     }

@@ -198,6 +198,11 @@ impl LogLane {
                 Item::Load(meta.index),
                 Item::Tell(Told::SnapshotInstalled(meta)),
             ]);
+            if planted!(InstalledBeforeNamed)
+                && let Some(told) = self.agenda.remove(4)
+            {
+                self.agenda.push_front(told);
+            }
         } else {
             let rejected = Told::SnapshotRejected(Rejection::Unsound);
             self.do_first([Item::AbortSnapshot, Item::Tell(rejected)]);
@@ -234,6 +239,9 @@ impl LogLane {
     fn persist(&mut self, first: Persist) {
         let group = Group::take(first, &mut self.queue);
         let Group { number, hard_state, entries, snapshot_writes } = group;
+        if planted!(TellsBeforeWriting) {
+            self.agenda.push_back(Item::Tell(Told::Persisted(number)));
+        }
         self.agenda.push_back(Item::Append { hard_state, entries });
         for write in snapshot_writes {
             if write.offset == 0 {

@@ -15,12 +15,15 @@ impl Node {
         self.delivered = entry.index();
         self.delivered_term = entry.term();
         let first_revision = Revision(self.revision.0 + 1);
-        self.revision = Revision(self.revision.0 + u64::from(entry.count()));
+        let count = if planted!(RevisionsCountEntries) { 1 } else { entry.count() };
+        self.revision = Revision(self.revision.0 + u64::from(count));
         self.snapshots.delivered(entry.index(), entry.len_bytes());
         if entry.kind() == EntryKind::Configuration {
             let configuration = Configuration::decode(entry.body())
                 .expect("an entry that passed its checksum was written by this code");
-            self.configuration_delivered(configuration.clone());
+            if !planted!(SnapshotKeepsOldConfiguration) {
+                self.configuration_delivered(configuration.clone());
+            }
             self.event(Event::Configured(configuration));
         }
         let waiters = self.writes.committed(entry.index(), entry.term());
@@ -49,6 +52,7 @@ impl Node {
                 Waiter::Forwarded { from, id, count } => {
                     let outcome = ForwardOutcome::Committed(next);
                     self.send(from, PeerMessage::ForwardReply { id, outcome });
+                    let count = if planted!(AnswersWrongRevision) { 1 } else { count };
                     next = Revision(next.0 + u64::from(count));
                 }
             }
@@ -60,6 +64,7 @@ impl Node {
 
     /// Tells those who wait that their commands failed.
     pub(super) fn fail(&mut self, waiters: Vec<Waiter>, failure: Failure) {
+        let failure = if planted!(UnknownCalledNotDone) { Failure::NoLeader } else { failure };
         let mut tickets: Vec<Ticket> = Vec::new();
         for waiter in waiters {
             match waiter {
@@ -90,6 +95,9 @@ impl Node {
                 self.reads.confirmed(read.context, index);
                 self.freshness.confirmed(read.context, index);
             }
+            Err(_lost) if planted!(LostReadsServed) => {
+                self.reads.confirmed(read.context, self.delivered);
+            }
             Err(_lost) => {
                 self.reads.lost(read.context);
                 self.freshness.lost(read.context, now_ms);
@@ -112,9 +120,13 @@ impl Node {
             return;
         }
         let meta = SnapshotMeta {
-            index: self.delivered,
+            index: if planted!(SnapshotCutTooEarly) {
+                self.delivered.prev()
+            } else {
+                self.delivered
+            },
             term: self.delivered_term,
-            revision: self.revision,
+            revision: if planted!(SnapshotForgetsRevision) { Revision(0) } else { self.revision },
             configuration: self.delivered_configuration.clone(),
         };
         self.snapshots.begin(meta.clone());

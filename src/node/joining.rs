@@ -77,7 +77,7 @@ impl Joining {
             return Step::Disagree(heard.iter().copied().collect());
         }
         let patient = !answered && now_ms < self.started_ms + BOOTSTRAP_PATIENCE_MS;
-        if self.bootstrap && heard.is_empty() && !patient {
+        if self.bootstrap && heard.is_empty() && (!patient || planted!(FoundsWithoutAsking)) {
             self.decided = true;
             return Step::Create;
         }

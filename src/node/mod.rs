@@ -270,7 +270,7 @@ impl Node {
     /// All [`Effect::Persist`]s up to `number` are durable.
     pub fn persisted(&mut self, number: ReadyNumber, now_ms: u64) {
         while let Some((first, _)) = self.after_persist.front()
-            && *first <= number
+            && (*first <= number || planted!(PersistReleasesAll))
         {
             let (_, messages) = self.after_persist.pop_front().expect("the front was there");
             self.send_all(messages);
@@ -304,7 +304,9 @@ impl Node {
         assert!(meta.index >= self.delivered, "a snapshot never takes the map back");
         self.delivered = meta.index;
         self.delivered_term = meta.term;
-        self.revision = meta.revision;
+        if !planted!(InstallKeepsRevision) {
+            self.revision = meta.revision;
+        }
         self.configuration_delivered(meta.configuration.clone());
         self.snapshots.installed();
         self.raft.snapshot_installed(meta, now_ms);
@@ -372,7 +374,7 @@ impl Node {
         if before == seen {
             return;
         }
-        if before.leader == Some(self.id) {
+        if before.leader == Some(self.id) && !planted!(ProposalsOutliveTerm) {
             let lost = self.writes.give_up_proposed();
             self.fail(lost, Failure::OutcomeUnknown);
             self.leaving_members.clear();
@@ -391,7 +393,7 @@ impl Node {
     }
 
     fn next_context(&mut self) -> u64 {
-        self.last_context += 1;
+        self.last_context += u64::from(!planted!(ReadContextReused));
         self.last_context
     }
 

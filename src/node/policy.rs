@@ -88,7 +88,8 @@ impl Node {
     pub(super) fn follow_policy(&mut self, now_ms: u64) {
         self.refresh_links();
         let status = self.raft.status();
-        if !self.is_leader() || status.has_pending_change || status.configuration.is_joint() {
+        let is_changing = status.has_pending_change && !planted!(ChangesOverlap);
+        if !self.is_leader() || is_changing || status.configuration.is_joint() {
             return;
         }
         let Some(cluster) = self.cluster else { return };

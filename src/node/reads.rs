@@ -69,6 +69,9 @@ impl Reads {
     pub(super) fn confirmed(&mut self, context: u64, index: Index) {
         if let Some(round) = self.round.take_if(|round| round.context == context) {
             let mut group = round.group;
+            if planted!(RoundTakesLateReads) {
+                group.add(&mut self.waiting);
+            }
             self.confirmed.entry(index).or_default().add(&mut group);
         }
     }
@@ -86,7 +89,7 @@ impl Reads {
     pub(super) fn ready(&mut self, delivered: Index) -> Vec<Ticket> {
         let mut tickets = Vec::new();
         while let Some(first) = self.confirmed.first_entry() {
-            if *first.key() > delivered {
+            if *first.key() > delivered && !planted!(ServesBeforeApplied) {
                 break;
             }
             tickets.append(&mut first.remove().tickets);

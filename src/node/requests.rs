@@ -304,7 +304,10 @@ impl Node {
 
     /// The members that asked to leave, by a message to this leader or by gossip.
     pub(super) fn departing_members(&self) -> BTreeSet<NodeId> {
-        let gossiped = self.gossip.members().filter(|m| m.state == crate::gossip::State::Left);
+        let gossiped = self.gossip.members().filter(|m| {
+            m.state == crate::gossip::State::Left
+                || (planted!(DeadVotersRemoved) && m.state == crate::gossip::State::Dead)
+        });
         self.leaving_members.iter().copied().chain(gossiped.map(|member| member.id)).collect()
     }
 }

@@ -202,6 +202,13 @@ impl Writes {
     pub(super) fn give_up_forwarded(&mut self, leader: Option<NodeId>) -> Vec<Waiter> {
         let lost =
             self.forwarded.extract_if(.., |_, sent| leader.is_none_or(|id| sent.leader == id));
+        if planted!(ForwardedBatchResent) {
+            let batches: Vec<Batch> = lost.map(|(_, sent)| sent.batch).collect();
+            self.queued_bytes +=
+                batches.iter().map(|batch| batch.builder.len_bytes()).sum::<usize>();
+            self.queue.extend(batches);
+            return Vec::new();
+        }
         lost.flat_map(|(_, sent)| sent.batch.waiters).collect()
     }
 

@@ -216,6 +216,52 @@ bugs! {
         /// A snapshot is loaded although some of its bytes have changed.
         SnapshotChecksumUnchecked: "mutation: checksum" => "state machine safety",
     }
+    node {
+        /// A confirmed read is served before the entries that it must see are applied.
+        ServesBeforeApplied: "5: reads served before replay completes" => "linearizability",
+        /// A round of reads that is under way takes in those that arrive meanwhile.
+        RoundTakesLateReads: "mutation: read path" => "linearizability",
+        /// Every round of reads has the same number, so a late answer confirms a later round.
+        ReadContextReused: "13: a read races a leader change under a pause" => "linearizability",
+        /// Reads whose round was lost with the leader are served all the same.
+        LostReadsServed: "13: a read races a leader change under a pause" => "linearizability",
+        /// Writes of a leader that was lost are sent once more to the next, done or not.
+        ForwardedBatchResent: "7: a follower's proxy on failover" => "linearizability",
+        /// A client is told that a write was not done when nobody knows.
+        UnknownCalledNotDone: "7: a follower's proxy on failover" => "linearizability",
+        /// A leader that was replaced goes on waiting for its entries, and answers for others'.
+        ProposalsOutliveTerm: "7: a follower's proxy on failover" => "assert: a proposal is committed in its term",
+        /// Revisions count entries, not the commands in them.
+        RevisionsCountEntries: "mutation: revisions" => "linearizability: revisions are unique",
+        /// Of writes that share an entry, those behind a forwarded batch are told a revision too low.
+        AnswersWrongRevision: "mutation: revisions" => "linearizability: revisions are unique",
+        /// A snapshot says that it ends one entry before it does.
+        SnapshotCutTooEarly: "6: gap between snapshot and log" => "state machine safety",
+        /// Whoever starts from a snapshot counts its revisions anew.
+        SnapshotForgetsRevision: "6: gap between snapshot and log" => "state machine safety",
+        /// Whoever installs a snapshot goes on counting revisions where it was.
+        InstallKeepsRevision: "6: gap between snapshot and log" => "state machine safety",
+        /// A snapshot names the members that there were when the server started.
+        SnapshotKeepsOldConfiguration: "11: a snapshot keeps stale membership" => "quorum overlap",
+        /// A voter that gossip holds dead is removed.
+        DeadVotersRemoved: "17: automatic removal shrinks the quorum" => "voters never below the floor",
+        /// A server with a living member's name and another identity takes its place.
+        LivingNamesakeReplaced: "17: automatic removal shrinks the quorum" => "voters never below the floor",
+        /// A server with an empty disk makes a cluster of its own before its seeds can have answered.
+        FoundsWithoutAsking: "17: a rolling restart loses the cluster" => "one cluster",
+        /// Whatever becomes durable, all messages that wait for the disk leave.
+        PersistReleasesAll: "1: acknowledged before sync" => "durable before acknowledged",
+    }
+    lane {
+        /// The node is told that a write is durable before it is begun.
+        TellsBeforeWriting: "1: acknowledged before sync" => "durable before acknowledged",
+        /// The node is told that a snapshot is installed before it has its name.
+        InstalledBeforeNamed: "6: crash in mid-snapshot" => "state machine safety",
+        /// Entries and what supersedes them are written together.
+        ConflictsWrittenTogether: "16: two appends reordered before the sync" => "assert: entries of one append are consecutive",
+        /// Of two terms or votes that are written together, the older one is.
+        GroupKeepsOldVote: "mutation: group commit" => "durable before acknowledged",
+    }
 }
 
 impl Bug {
