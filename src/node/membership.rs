@@ -78,7 +78,9 @@ impl View<'_> {
 
     fn removal(&self) -> Option<Change> {
         let id = *self.leaving.iter().find(|id| {
-            **id != self.local && self.configuration.contains(**id) && self.survives_without(**id)
+            (**id != self.local || planted!(RemovedLeaderLeads))
+                && self.configuration.contains(**id)
+                && self.survives_without(**id)
         })?;
         let mut target = self.configuration.clone();
         remove(&mut target, id);

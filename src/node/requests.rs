@@ -252,7 +252,9 @@ impl Node {
     /// so without a known leader all members are asked; the one that leads answers.
     fn ask_to_leave(&mut self, now_ms: u64) {
         match self.leadership.leader {
-            Some(leader) if leader == self.id => self.hand_over(now_ms),
+            Some(leader) if leader == self.id && !planted!(RemovedLeaderLeads) => {
+                self.hand_over(now_ms);
+            }
             Some(leader) => self.send(leader, PeerMessage::Leave),
             None => {
                 let peers: Vec<NodeId> = self.links.keys().copied().collect();

@@ -72,12 +72,15 @@ macro_rules! bugs {
 
 bugs! {
     raft {
-        /// A leader commits entries of earlier terms by counting copies (§5.4.2, figure 8).
+        /// A leader begins its term without an entry of its own, and commits those of earlier terms by
+        /// counting copies (§5.4.2, figure 8).
         CommitsPriorTerm: "8: prior-term commit" => "leader completeness",
         /// Two of four voters decide, so two halves of a cluster do.
         HalfIsAMajority: "10: commit on a quorum that never existed" => "election safety",
         /// While a joint configuration lasts, its incoming voters decide alone (§6).
-        JointNeedsOneMajority: "4: membership change and partition lose acknowledged writes" => "election safety",
+        JointNeedsOneMajority: "4: membership change and partition lose acknowledged writes" => "durable before acknowledged",
+        /// A majority of the learners decides as well as one of the voters does.
+        LearnersDecide: "10: commit on a quorum that never existed" => "durable before acknowledged",
         /// A voter votes for whoever asks, as often as it is asked in a term (§5.2).
         VotesTwice: "9: two leaders in a term" => "election safety",
         /// The term begins again with a free vote after each restart.
@@ -96,7 +99,7 @@ bugs! {
         AcceptsStaleTerm: "mutation: term check" => "election safety",
         /// A new leader takes it that everybody's log equals its own.
         MatchAssumed: "10: commit on a quorum that never existed" => "leader completeness",
-        /// A follower acknowledges its whole log, also what the leader's append did not reach.
+        /// A follower acknowledges all that the leader has committed, also what it does not hold.
         AcknowledgesUnverified: "10: commit on a quorum that never existed" => "state machine safety",
         /// A follower commits beyond the last entry that it knows to be the leader's (§5.3).
         CommitsUnverified: "mutation: commit bound" => "state machine safety",
@@ -113,7 +116,7 @@ bugs! {
         /// A leader counts entries as stored by itself that its disk does not have yet.
         LeaderCountsUnsynced: "1: acknowledged before sync" => "durable before acknowledged",
         /// A leader whose disk hangs goes on leading; its heartbeats keep the others quiet.
-        StalledDiskLeads: "14: hung disk of a leader whose heartbeats go on" => "liveness: commits after healing",
+        StalledDiskLeads: "14: hung disk of a leader whose heartbeats go on" => "liveness: writes are answered after healing",
         /// An append lost in the pipeline is never asked about again.
         PipelineWedges: "14: the pipeline wedges after a stall" => "liveness: members catch up",
         /// A follower's refusal of an append does not move the leader back.
@@ -132,13 +135,14 @@ bugs! {
         /// The next change of configuration does not wait for the one before.
         ChangesOverlap: "4: membership change and partition lose acknowledged writes" => "one membership change in flight",
         /// A removed leader goes on leading when its removal is committed (§6, thesis §4.2.2).
-        RemovedLeaderLeads: "Raft pitfall: a removed leader steps down" => "liveness: commits after healing",
+        RemovedLeaderLeads: "Raft pitfall: a removed leader steps down" => "a leader is a voter, or its removal is not committed",
         /// A leader that reaches no majority goes on leading (thesis §6.2).
         NoCheckQuorum: "Raft pitfall: check-quorum" => "liveness: commits after healing",
-        /// Whoever hears a leader helps to replace it all the same (§6, thesis §4.2.3).
-        NoStickiness: "Raft pitfall: stickiness, and removed servers must not disrupt" => "liveness: commits after healing",
+        /// Whoever hears no leader campaigns in earnest, and who hears one helps to replace it all the
+        /// same (§6, thesis §4.2.3).
+        NoStickiness: "Raft pitfall: stickiness, and removed servers must not disrupt" => "liveness: the leader stays after healing",
         /// The question whether one would win raises everybody's term (thesis §9.6).
-        PreVoteEntersTerm: "Raft pitfall: pre-vote" => "liveness: commits after healing",
+        PreVoteEntersTerm: "Raft pitfall: pre-vote" => "liveness: the leader stays after healing",
         /// A leader serves reads without asking whether it still leads (thesis §6.4).
         ReadsWithoutRound: "mutation: read path" => "linearizability",
         /// A new leader serves reads before its commit index has caught up (thesis §6.4).
@@ -185,8 +189,8 @@ bugs! {
         BlocksNotSynced: "16: two appends reordered before the sync" => "durable before acknowledged",
         /// A new term or vote is reported durable when it is only written.
         VoteNotSynced: "1: acknowledged before sync" => "durable before acknowledged",
-        /// The term and vote are kept in one copy, which a crash can tear.
-        OneCopyOfVote: "3: a corrupt minority destroys the majority" => "recovery: succeeds where nothing was damaged",
+        /// Only one of the two copies of term and vote is written; rot takes it, or brings back the other.
+        OneCopyOfVote: "3: a corrupt minority destroys the majority" => "recovery: one copy of the vote suffices",
         /// A new segment gets its name before its header is durable.
         SegmentHeaderNotSynced: "15: no sync before a rename" => "recovery: succeeds where nothing was damaged",
         /// The directory is not synced after a new segment got its name.

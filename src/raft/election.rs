@@ -111,7 +111,9 @@ impl Raft {
         }
         self.become_follower(self.term());
         self.reset_election_deadline();
-        if self.may_campaign() {
+        if self.may_campaign() && planted!(NoStickiness) {
+            self.campaign(false);
+        } else if self.may_campaign() {
             self.pre_campaign();
         }
     }
@@ -244,7 +246,9 @@ impl Raft {
         }));
         self.leader = Some(id);
         self.incoming = None;
-        self.append_as_leader(Entry::noop(next_index, self.term()));
+        if !planted!(CommitsPriorTerm) {
+            self.append_as_leader(Entry::noop(next_index, self.term()));
+        }
     }
 
     /// Whether a leader is known to have been alive within the election timeout.

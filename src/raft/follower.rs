@@ -34,7 +34,7 @@ impl Raft {
         self.store(entries);
         self.log.commit_to(if planted!(CommitsUnverified) { commit } else { commit.min(verified) });
         let verified =
-            if planted!(AcknowledgesUnverified) { self.log.last_index() } else { verified };
+            if planted!(AcknowledgesUnverified) { verified.max(commit) } else { verified };
         self.send(from, Message::Appended { term: self.term(), match_index: verified });
     }
 

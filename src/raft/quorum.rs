@@ -30,6 +30,9 @@ pub(super) fn agreed<T: Ord + Copy>(
     if planted!(JointNeedsOneMajority) {
         return Some(incoming);
     }
+    if planted!(LearnersDecide) {
+        return agreed_by(&configuration.learners, &value_of).max(Some(incoming));
+    }
     Some(
         agreed_by(&configuration.outgoing, &value_of).map_or(incoming, |other| other.min(incoming)),
     )
