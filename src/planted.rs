@@ -1,10 +1,10 @@
 //! Bugs planted on purpose: whoever searches for bugs must prove on these that it finds them.
 //!
 //! Mutation testing of the whole store (DeMillo, Lipton and Sayward, "Hints on Test Data Selection",
-//! 1978): each [`Bug`] is one small mistake that somebody has made before, in a consensus store that
-//! shipped, in a paper's errata or in a class room. At its site stands `planted!(ItsName)` within a
-//! condition, which is `false` unless the crate is compiled with `--cfg planted` and this thread has
-//! chosen that bug by [`plant`]. The simulator plants one at a time and counts the seeds until an
+//! 1978): each `Bug` is one small mistake that somebody has made before, in a consensus store that
+//! shipped, in the errata of a paper or in a classroom. At its site stands `planted!(ItsName)` within
+//! a condition. It is `false` unless the crate is compiled with `--cfg planted` and this thread has
+//! chosen that bug by `plant`. The simulator plants one at a time and counts the seeds until an
 //! invariant, the linearizability checker, a liveness check or an assert of the code itself objects.
 //!
 //! ```text
