@@ -147,7 +147,7 @@ bugs! {
         ReadsWithoutRound: "mutation: read path" => "linearizability",
         /// A new leader serves reads before its commit index has caught up (thesis §6.4).
         ReadsBeforeTermCommit: "Raft pitfall: reads of a new leader" => "linearizability",
-        /// The answer to any earlier heartbeat confirms the latest round of reads.
+        /// All rounds of reads in a term have one number, so the answers to the first confirm all others.
         ReadRoundReused: "13: a read races a leader change under a pause" => "linearizability",
         /// A follower of a newer term goes on confirming the old leader's rounds of reads.
         ReadTermUnchecked: "13: a read races a leader change under a pause" => "linearizability",

@@ -212,7 +212,8 @@ impl ReadRounds {
         if self.waiting.is_empty() || self.in_flight.len() == MAX_ROUNDS_IN_FLIGHT {
             return false;
         }
-        self.latest += 1;
+        let is_reused = planted!(ReadRoundReused) && self.latest > 0;
+        self.latest += u64::from(!is_reused);
         let readers = std::mem::take(&mut self.waiting);
         self.in_flight.push_back(Round { number: self.latest, index: commit, readers });
         true

@@ -139,7 +139,7 @@ impl Raft {
     pub(super) fn on_heartbeat_reply(&mut self, from: NodeId, round: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        progress.confirmed(if planted!(ReadRoundReused) { leader.reads.round() } else { round });
+        progress.confirmed(round);
         let overdue = progress.heard(&self.log, &self.config, self.now_ms);
         self.send_outgoing(from, overdue);
         self.finish_read_rounds();
