@@ -6,6 +6,58 @@ fn main() {
     let to: u64 = args[2].parse().unwrap();
     let ms: u64 = args[3].parse().unwrap();
     let verbose = args.len() > 4;
+    #[cfg(planted)]
+    if std::env::var("PLANTED").is_ok() {
+        use mokv::planted::{Bug, plant};
+        std::panic::set_hook(Box::new(|_| {}));
+        let only = std::env::var("PLANTED").unwrap();
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        let Some(bug) = Bug::ALL.get(at) else { break };
+                        if only != "all" && bug.name() != only {
+                            continue;
+                        }
+                        plant(Some(*bug));
+                        let mut found = None;
+                        let start = std::time::Instant::now();
+                        for seed in from..to {
+                            let outcome = run(Plan::draw(seed, ms), Trace::silent());
+                            if let Some(v) = outcome.violation {
+                                found = Some((seed, v));
+                                break;
+                            }
+                        }
+                        match found {
+                            Some((seed, v)) => {
+                                let d: String = v.detail.chars().take(110).collect();
+                                println!(
+                                    "{:32} {:5} {:.1}s {}: {}",
+                                    bug.name(),
+                                    seed,
+                                    start.elapsed().as_secs_f64(),
+                                    v.property,
+                                    d
+                                )
+                            }
+                            None => println!(
+                                "{:32} NOT CAUGHT {:.1}s  ({} / {})",
+                                bug.name(),
+                                start.elapsed().as_secs_f64(),
+                                bug.class(),
+                                bug.catcher()
+                            ),
+                        }
+                        plant(None);
+                    }
+                });
+            }
+        });
+        return;
+    }
     let start = std::time::Instant::now();
     let mut sim = 0;
     std::panic::set_hook(Box::new(move |info| {

@@ -41,7 +41,7 @@ impl Gossip {
         if let Some((seq, Target { id: target, .. })) = probe {
             self.send_to(target, Body::Ping { seq, target }, now_ms);
         }
-        if is_member && !planted!(NeverKnocks) {
+        if is_member {
             self.knock(now_ms);
         }
     }

@@ -158,7 +158,6 @@ impl Member {
     pub(super) fn starting(identity: Identity, now_ms: u64) -> Member {
         let Identity { id, name, cluster, addr, peer_addr, rpc_addr, incarnation } = identity;
         let state = State::Alive;
-        let incarnation = if planted!(RestartsAtFirstIncarnation) { 1 } else { incarnation };
         Member {
             id,
             name,

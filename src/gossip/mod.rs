@@ -260,6 +260,12 @@ impl Gossip {
         self.table.members()
     }
 
+    /// Whether a living member is at this address.
+    #[must_use]
+    pub fn is_alive_at(&self, addr: SocketAddr) -> bool {
+        self.table.members().any(|member| member.addr == addr && member.state == State::Alive)
+    }
+
     /// One member.
     #[must_use]
     pub fn member(&self, id: NodeId) -> Option<&Member> {

@@ -18,6 +18,8 @@ use crate::types::ClusterId;
 
 /// How often the seeds are resolved and asked again.
 pub(super) const ASK_INTERVAL_MS: u64 = 500;
+/// How often a member asks those of its seeds that it does not know to be alive.
+pub(super) const REJOIN_INTERVAL_MS: u64 = 10_000;
 /// How long a server that may bootstrap waits for seeds that do not answer before it makes a cluster.
 const BOOTSTRAP_PATIENCE_MS: u64 = 3_000;
 

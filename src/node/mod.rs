@@ -99,8 +99,8 @@ pub struct Node {
     joining: Joining,
     /// Where the seeds were resolved to, without this node.
     seeds: Option<BTreeSet<SocketAddr>>,
-    /// A member that hears of nobody asks again at this time.
-    ask_at_ms: u64,
+    /// When this member last asked its seeds for others, if it has.
+    asked_at_ms: Option<u64>,
 
     writes: Writes,
     reads: Reads,
@@ -154,7 +154,7 @@ impl Node {
             fresh_cluster: config.fresh_cluster,
             joining: Joining::new(config.bootstrap, now_ms),
             seeds: None,
-            ask_at_ms: now_ms,
+            asked_at_ms: None,
             writes: Writes::default(),
             reads: Reads::default(),
             freshness: Freshness::default(),
@@ -262,8 +262,11 @@ impl Node {
 
     /// The answer to [`Effect::ResolveSeeds`]: what could be resolved, without this node.
     pub fn seeds(&mut self, seeds: BTreeSet<SocketAddr>, now_ms: u64) {
-        let addrs: Vec<SocketAddr> = seeds.iter().copied().collect();
-        self.gossip.join(&addrs, now_ms);
+        let is_member = self.cluster.is_some();
+        let is_met = |addr: &SocketAddr| is_member && self.gossip.is_alive_at(*addr);
+        let strangers: Vec<SocketAddr> =
+            seeds.iter().copied().filter(|addr| !is_met(addr)).collect();
+        self.gossip.join(&strangers, now_ms);
         self.seeds = Some(seeds);
     }
 

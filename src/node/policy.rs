@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::effect::{Effect, Event};
-use super::joining::{ASK_INTERVAL_MS, Step};
+use super::joining::{ASK_INTERVAL_MS, REJOIN_INTERVAL_MS, Step};
 use super::membership::{Replica, View};
 use crate::gossip::{self, State};
 use crate::types::{ClusterId, Configuration, HardState, Index, Member, NodeId, Term};
@@ -68,11 +68,13 @@ impl Node {
         }
     }
 
-    /// A member that hears of nobody alive asks its seeds, and the members that its log names, until
-    /// somebody answers: after a restart gossip knows nobody.
+    /// A member asks its seeds, and the members that its log names: often while it hears of nobody
+    /// alive, as after a restart, and now and then in any case. When all restart at once while the
+    /// network is parted, those who find each other are not alone, and would never look further.
     fn look_for_members(&mut self, now_ms: u64) {
-        if now_ms >= self.ask_at_ms && self.gossip.is_alone() {
-            self.ask_at_ms = now_ms + ASK_INTERVAL_MS;
+        let interval_ms = if self.gossip.is_alone() { ASK_INTERVAL_MS } else { REJOIN_INTERVAL_MS };
+        if self.asked_at_ms.is_none_or(|asked_at_ms| now_ms >= asked_at_ms + interval_ms) {
+            self.asked_at_ms = Some(now_ms);
             self.ask_seeds();
         }
     }

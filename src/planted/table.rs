@@ -161,12 +161,8 @@ bugs! {
         RefutesWithoutOutbidding: "SWIM pitfall: refute with a higher incarnation" => "gossip: no live member is held dead for long",
         /// A member that restarts with its clock set back does not outbid its former self.
         RestartDoesNotOutbid: "SWIM pitfall: a restart outbids its old incarnation" => "gossip: no live member is held dead for long",
-        /// Every life of a member begins with the same incarnation.
-        RestartsAtFirstIncarnation: "SWIM pitfall: a restart outbids its old incarnation" => "gossip: no incarnation is used twice",
         /// A member that hears of its own death does not object.
         AcceptsOwnDeath: "SWIM pitfall: refute with a higher incarnation" => "gossip: no live member is held dead for long",
-        /// The dead are never pinged again, so the halves of a healed partition do not meet.
-        NeverKnocks: "mutation: the dead are given up" => "gossip: converges after healing",
         /// A helper says that the target has answered before it has asked.
         HelperVouchesUnasked: "mutation: indirect probe" => "gossip: the dead are found dead",
         /// A suspicion runs for hours.

@@ -135,14 +135,6 @@ impl Host {
         }
     }
 
-    /// Its process, where one runs.
-    pub(super) fn server_mut(&mut self) -> Option<&mut Server> {
-        match &mut self.process {
-            Process::Running(server) => Some(server),
-            Process::Down | Process::Starting(_) => None,
-        }
-    }
-
     pub(super) fn is_down(&self) -> bool {
         matches!(self.process, Process::Down)
     }

@@ -13,6 +13,7 @@ pub mod plan;
 mod queue;
 mod run;
 mod server;
+mod stranger;
 pub mod trace;
 mod violation;
 mod workload;

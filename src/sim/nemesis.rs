@@ -88,7 +88,7 @@ impl Nemesis {
     }
 
     fn strike(&mut self, fault: Fault, world: &mut World) {
-        let host = self.prng.below(world.hosts.len() as u64) as usize;
+        let host = self.victim(world);
         match fault {
             Fault::Kill => self.bring_down(host, world, World::kill),
             Fault::PowerLoss => self.bring_down(host, world, World::lose_power),
@@ -131,6 +131,13 @@ impl Nemesis {
             | Fault::ShortWrite
             | Fault::Drift => unreachable!("{fault:?} is there all the time"),
         }
+    }
+
+    /// Any machine, or the one that leads: most of what can go wrong goes wrong around a leader.
+    fn victim(&mut self, world: &World) -> usize {
+        let any = self.prng.below(world.hosts.len() as u64) as usize;
+        let is_leader_meant = self.prng.below(2) == 0;
+        world.leader().filter(|_| is_leader_meant).unwrap_or(any)
     }
 
     /// Ends what runs on a machine, in one way or another, and starts it again later.

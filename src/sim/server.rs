@@ -67,6 +67,11 @@ pub(super) struct Origin {
     pub(super) life: u32,
 }
 
+impl Origin {
+    /// Nobody waits.
+    pub(super) const NOWHERE: Origin = Origin { host: usize::MAX, life: 0 };
+}
+
 /// What a process wants of the world.
 #[derive(Debug)]
 pub(super) enum Action {
@@ -317,7 +322,12 @@ impl Server {
             Effect::RemovePeer { id } => hands.actions.push(Action::RemovePeer { id }),
             Effect::ResolveSeeds { members } => hands.actions.push(Action::Resolve { members }),
             Effect::Left => (self.has_left, self.is_stopping) = (true, true),
-            Effect::Event(event) => hands.say(|| event_line(&event), self.id),
+            Effect::Event(event) => {
+                if let Event::Member { id, .. } = event {
+                    hands.watch.hears(self.id, id);
+                }
+                hands.say(|| event_line(&event), self.id);
+            }
         }
     }
 

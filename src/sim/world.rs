@@ -14,6 +14,7 @@
 mod clients;
 mod links;
 mod processes;
+mod strangers;
 
 use std::collections::BTreeMap;
 
@@ -25,16 +26,23 @@ use super::network::Network;
 use super::plan::Plan;
 use super::queue::Queue;
 use super::server::{Action, Exit, Hands, Input};
+use super::stranger::Stranger;
 use super::trace::Trace;
 use super::violation::{Property, Violation};
 use super::workload::{self, Workload};
 use crate::node::Ticket;
 use crate::prng::Prng;
+use crate::raft::RoleName;
 use crate::sim::history::Return;
 use crate::types::NodeId;
 
+/// What a disk that hangs owes is looked at this often, in µs.
+const HUNG_LOOK_US: u64 = 20_000;
 /// A process takes its inputs in together after this long, at most, in µs.
 const TURN_US: u64 = 100;
+
+/// When a run begins, in µs.
+const BEGIN_US: u64 = 1_000_000;
 
 /// Something that is going to happen.
 #[derive(Debug)]
@@ -55,6 +63,8 @@ enum Event {
     GraceEnds { host: usize, life: u32 },
     /// A client's time has come.
     Client(workload::Step),
+    /// The stranger's time has come.
+    Stranger,
     /// An answer reaches its client.
     Answer { ticket: Ticket, answer: Return },
 }
@@ -96,6 +106,7 @@ pub(super) struct World {
     pub(super) atlas: Atlas,
     /// For what is nobody's own.
     pub(super) prng: Prng,
+    stranger: Stranger,
     queue: Queue<Event>,
     /// By the host that dials and the peer that is dialed.
     links: BTreeMap<(usize, NodeId), Link>,
@@ -107,7 +118,7 @@ impl World {
     /// Machines that are down, and clients that wait.
     pub(super) fn new(plan: Plan, trace: Trace) -> World {
         let mut world = World {
-            now_us: 1_000_000,
+            now_us: BEGIN_US,
             hosts: Vec::new(),
             network: Network::new(&plan),
             workload: Workload::new(&plan),
@@ -116,6 +127,7 @@ impl World {
             tally: Tally::default(),
             atlas: Atlas::default(),
             prng: Prng::new(plan.seed ^ 0x776f_726c),
+            stranger: Stranger::new(&plan, BEGIN_US),
             queue: Queue::default(),
             links: BTreeMap::new(),
             restarts: true,
@@ -128,6 +140,7 @@ impl World {
             let (at_us, step) = world.workload.plan(client, world.now_us);
             world.queue.push(at_us, Event::Client(step));
         }
+        world.queue.push(BEGIN_US, Event::Stranger);
         world
     }
 
@@ -170,6 +183,7 @@ impl World {
                 }
             }
             Event::Client(step) => self.client(step),
+            Event::Stranger => self.stranger_acts(),
             Event::Answer { ticket, answer } => self.answered(ticket, answer),
         }
     }
@@ -182,7 +196,7 @@ impl World {
         if let Input::DiskDone(_) = input
             && self.hosts[host].hung_until_us > self.now_us
         {
-            let at_us = self.hosts[host].hung_until_us;
+            let at_us = self.hosts[host].hung_until_us.min(self.now_us + HUNG_LOOK_US);
             self.queue.push(at_us, Event::Arrive { host, life, input });
             return;
         }
@@ -297,6 +311,14 @@ impl World {
         let is_gone = |id: &NodeId| !in_play.iter().any(|known| known.contains(*id));
         let gone: Vec<NodeId> = self.atlas.machines().filter(is_gone).collect();
         gone.into_iter().for_each(|id| self.atlas.replaced(id));
+    }
+
+    /// The machine whose process leads; where several believe to, the one of the latest term.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let outline = |host: &Host| host.server().map(|server| server.node.raft().outline());
+        let leads = self.hosts.iter().filter_map(|host| Some((host.number, outline(host)?)));
+        let leaders = leads.filter(|(_, outline)| outline.role == RoleName::Leader);
+        leaders.max_by_key(|(_, outline)| outline.hard_state.term).map(|(at, _)| at)
     }
 
     /// Notes that something is wrong.

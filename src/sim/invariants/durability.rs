@@ -89,6 +89,18 @@ impl Durability {
         ))
     }
 
+    /// A server speaks for its log in `term`: it must find its way back into that term.
+    pub(super) fn is_in(&self, id: NodeId, term: Term) -> Result<(), String> {
+        let Some(kept) = self.disks.get(&id) else {
+            return Err(format!("{id} answers in term {term} and has written nothing"));
+        };
+        let last = kept.entries.back().map_or(Term(0), |stamp| stamp.term);
+        if kept.hard_state.term.max(last) >= term {
+            return Ok(());
+        }
+        Err(format!("{id} answers in term {term}; its disk says {:?}", kept.hard_state))
+    }
+
     /// A voter says that it votes for `candidate` in `term`.
     pub(super) fn votes(&self, id: NodeId, term: Term, candidate: NodeId) -> Result<(), String> {
         let found = self.disks.get(&id).map(|kept| kept.hard_state).unwrap_or_default();

@@ -41,6 +41,17 @@ impl Configurations {
         before.map_or(Ok(()), |before| overlap::check(&before, &next))
     }
 
+    /// The configuration in force is the last one in the log, committed or not.
+    pub(super) fn in_force(&self, id: NodeId, index: Index) -> Result<(), String> {
+        let last = self.logs.get(&id).and_then(|log| log.last_key_value());
+        match last {
+            Some((last, _)) if *last != index => {
+                Err(format!("{id} goes by the configuration at {index}; its log has one at {last}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// How many configurations in the log of `id` lie after `commit`.
     pub(super) fn uncommitted(&self, id: NodeId, commit: Index) -> usize {
         self.logs.get(&id).map_or(0, |log| log.range(commit.next()..).count())

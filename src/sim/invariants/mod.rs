@@ -10,6 +10,7 @@ mod durability;
 mod election;
 mod floor;
 mod history;
+mod leader_votes;
 mod log_matching;
 mod monotonic;
 mod one_change;
@@ -19,6 +20,7 @@ mod state_machine;
 
 use std::collections::BTreeMap;
 
+use super::stranger::STRANGER;
 use super::violation::{Property, Violation};
 use crate::lane::Told;
 use crate::node::{Node, PeerMessage, Persist, Ticket};
@@ -102,6 +104,8 @@ impl Watch {
         }
         let monotonic = self.monotonic.stepped(id, outline);
         self.hold(Property::Monotonicity, monotonic);
+        let in_force = self.configurations.in_force(id, outline.configuration_index);
+        self.hold(Property::OneChange, in_force);
         if outline.role != RoleName::Leader {
             return;
         }
@@ -114,6 +118,8 @@ impl Watch {
             let complete = completeness::leads(&self.state_machine, id, term, raft);
             self.hold(Property::LeaderCompleteness, complete);
         }
+        let votes = leader_votes::leads(id, outline, raft.configuration());
+        self.hold(Property::QuorumOverlap, votes);
         let commit = outline.commit.max(self.state_machine.last());
         let one = one_change::leads(&self.configurations, id, commit);
         self.hold(Property::OneChange, one);
@@ -180,9 +186,12 @@ impl Watch {
     pub(super) fn sends(&mut self, id: NodeId, to: NodeId, message: &PeerMessage, node: &Node) {
         let PeerMessage::Raft(message) = message else { return };
         let kept = match message {
-            Message::Appended { match_index, .. } => {
-                let term = node.raft().term_at(*match_index);
-                self.durability.acknowledges(id, *match_index, term)
+            Message::Appended { match_index, term } => {
+                // What was meant in an earlier term may have been superseded since.
+                let is_current = *term == node.raft().outline().hard_state.term;
+                let held = node.raft().term_at(*match_index).filter(|_| is_current);
+                let durable = self.durability.acknowledges(id, *match_index, held);
+                durable.and_then(|()| self.durability.is_in(id, *term))
             }
             Message::VoteReply { term, granted: true } => self.durability.votes(id, *term, to),
             _ => Ok(()),
@@ -213,6 +222,14 @@ impl Watch {
     pub(super) fn reaches(&mut self, id: NodeId, index: Index, hash: StateHash) {
         let same = self.state_machine.reaches(id, index, hash);
         self.hold(Property::StateMachineSafety, same);
+    }
+
+    /// Server `id` has heard of a member.
+    pub(super) fn hears(&mut self, id: NodeId, member: NodeId) {
+        if member == STRANGER {
+            let detail = format!("{id} knows a member of another cluster");
+            self.report(Property::Membership, detail);
+        }
     }
 
     /// Server `id` asked to leave: it may lose its vote.

@@ -16,7 +16,7 @@ const FLAP_US: u64 = 700_000;
 
 impl Nemesis {
     pub(super) fn partition(&mut self, world: &mut World) {
-        let paths = self.shape(world.hosts.len());
+        let paths = self.shape(world);
         self.cut(paths, world);
     }
 
@@ -30,7 +30,7 @@ impl Nemesis {
 
     /// A partition comes and goes.
     pub(super) fn flap(&mut self, world: &mut World) {
-        let paths = self.shape(world.hosts.len());
+        let paths = self.shape(world);
         let mut at_us = world.now_us;
         for _ in 0..1 + self.prng.below(MAX_FLAPS) {
             self.ends.entry(at_us).or_default().push(End::CutAgain(paths.clone()));
@@ -45,9 +45,14 @@ impl Nemesis {
         self.ends_later(End::Cut(paths), world);
     }
 
-    fn shape(&mut self, hosts: usize) -> Vec<Path> {
+    fn shape(&mut self, world: &World) -> Vec<Path> {
+        let hosts = world.hosts.len();
         let mut order: Vec<usize> = (0..hosts).collect();
         self.prng.shuffle(&mut order);
+        // Who stands first may end up alone.
+        let victim = self.victim(world);
+        order.retain(|at| *at != victim);
+        order.insert(0, victim);
         let place = |host: usize| order.iter().position(|at| *at == host).expect("each has one");
         let middle = 1 + self.prng.below(hosts as u64 - 1) as usize;
         let shape = self.prng.below(4);

@@ -181,6 +181,9 @@ impl World {
     }
 
     pub(super) fn push_pull_reply(&mut self, host: usize, to: Origin, reply: Option<Bytes>) {
+        if to == Origin::NOWHERE {
+            return;
+        }
         let after_us = self.network.delay_us();
         let reply = reply.filter(|_| self.network.is_open((host, to.host)));
         let input = Input::PushPullReply { from: self.hosts[host].addr(), reply };
@@ -205,7 +208,7 @@ impl World {
         number.checked_sub(1).filter(|at| *at < self.hosts.len())
     }
 
-    fn host_at(&self, addr: SocketAddr) -> Option<usize> {
+    pub(super) fn host_at(&self, addr: SocketAddr) -> Option<usize> {
         let at = Host::number_at(addr)?;
         self.hosts.get(at).filter(|host| host.addr() == addr).map(|host| host.number)
     }

@@ -1,0 +1,68 @@
+//! All is healed: the cluster becomes one again.
+
+use crate::gossip::State;
+use crate::sim::violation::{Property, Violation};
+use crate::sim::world::World;
+
+/// A healed cluster agrees within this time, in µs.
+const AGREE_US: u64 = 90_000_000;
+/// How often it is looked at, in µs.
+const LOOK_US: u64 = 500_000;
+
+pub(super) fn heal(world: &mut World) {
+    world.say(|| "=== all are healed".to_owned());
+    world.restarts = true;
+    world.network.heal();
+    for at in 0..world.hosts.len() {
+        world.heal(at);
+    }
+}
+
+/// Within some time the cluster is one again.
+pub(super) fn agrees(world: &mut World) -> Result<(), Violation> {
+    let end_us = world.now_us + AGREE_US;
+    loop {
+        let until_us = world.now_us + LOOK_US;
+        world.run_until(until_us)?;
+        let Err(violation) = agree(world) else { return Ok(()) };
+        if world.now_us >= end_us {
+            return Err(violation);
+        }
+    }
+}
+
+fn agree(world: &World) -> Result<(), Violation> {
+    let lacks = |property, detail| Err(Violation { property, detail });
+    let members = world.hosts.iter().filter(|host| !host.is_retired);
+    let mut first = None;
+    for host in members.clone() {
+        let name = host.name();
+        let Some(server) = host.server() else {
+            return lacks(Property::Liveness, format!("{name} does not run"));
+        };
+        let status = server.node.status();
+        if status.cluster.is_none() || !status.serving {
+            return lacks(Property::Liveness, format!("{name} does not serve: {status:?}"));
+        }
+        let raft = server.node.raft();
+        let state = (status.applied, raft.configuration().clone(), server.map().state_hash());
+        let known = first.get_or_insert_with(|| state.clone());
+        if known.0 != state.0 || known.1 != state.1 {
+            return lacks(Property::Liveness, format!("{name} is not up to date: {status:?}"));
+        }
+        if known.2 != state.2 {
+            return lacks(Property::StateMachineSafety, format!("the map of {name} differs"));
+        }
+        if !state.1.voters.contains(&server.id) || state.1.is_joint() {
+            return lacks(Property::Liveness, format!("{name} does not become a voter"));
+        }
+        for other in members.clone().filter_map(|other| other.server()) {
+            let seen = server.node.gossip().member(other.id).map(|member| member.state);
+            if seen != Some(State::Alive) {
+                let detail = format!("{name} holds the living {} for {seen:?}", other.id);
+                return lacks(Property::Membership, detail);
+            }
+        }
+    }
+    Ok(())
+}
