@@ -16,6 +16,8 @@ use crate::types::{Configuration, Entry, HardState, Index, NodeId, SnapshotMeta,
 #[derive(Debug, Default)]
 pub(super) struct Durability {
     disks: BTreeMap<NodeId, Kept>,
+    /// What servers found that are still making it durable.
+    found: BTreeMap<NodeId, Kept>,
 }
 
 /// What one disk holds for sure, and what is on its way to it.
@@ -146,12 +148,18 @@ impl Durability {
     ) -> Result<(), String> {
         let known = self.disks.get(&id);
         let result = known.map_or(Ok(()), |kept| kept.compare(id, hard_state, snapshot, entries));
-        let kept = self.disks.entry(id).or_default();
-        kept.pending.clear();
-        kept.hard_state = hard_state;
-        kept.base = snapshot.index;
-        kept.entries = entries.iter().map(Stamp::of).collect();
+        let entries = entries.iter().map(Stamp::of).collect();
+        let found = Kept { hard_state, base: snapshot.index, entries, pending: VecDeque::new() };
+        self.found.insert(id, found);
         result
+    }
+
+    /// The repairs are done: what was found is durable. Until then the next crash may take away what
+    /// nobody had waited for.
+    pub(super) fn repaired(&mut self, id: NodeId) {
+        if let Some(found) = self.found.remove(&id) {
+            self.disks.insert(id, found);
+        }
     }
 }
 

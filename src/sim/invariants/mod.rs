@@ -94,6 +94,11 @@ impl Watch {
         self.configurations.starts(id, snapshot, entries);
     }
 
+    /// Server `id` has made durable what it found, and begins to speak.
+    pub(super) fn runs(&mut self, id: NodeId) {
+        self.durability.repaired(id);
+    }
+
     /// Server `id` has thought about its inputs.
     pub(super) fn stepped(&mut self, id: NodeId, node: &Node) {
         let raft = node.raft();

@@ -90,9 +90,9 @@ impl World {
             let detail = format!("n{} trusts a damaged disk", at + 1);
             self.report(Property::Recovery, detail);
         }
-        if lied == Some(Answer::Either)
-            && let Some(id) = self.hosts[at].identity
-        {
+        let id = self.hosts[at].identity.expect("what runs has an identity");
+        self.watch.runs(id);
+        if lied == Some(Answer::Either) {
             self.atlas.replaced(id);
         }
         self.plan_turn(at);
