@@ -13,6 +13,8 @@ pub mod plan;
 mod queue;
 mod run;
 mod server;
+mod server;
+pub mod shrink;
 mod stranger;
 pub mod trace;
 mod violation;

@@ -79,7 +79,7 @@ impl Nemesis {
         }
         world.note_replaced();
         let fault = self.faults[self.prng.below(self.faults.len() as u64) as usize];
-        world.tally.faults += 1;
+        world.tally.faults[fault as usize] += 1;
         world.say(|| format!("--- {fault:?}"));
         self.strike(fault, world);
         if self.prng.below(2) == 0 {

@@ -283,4 +283,9 @@ mod tests {
         }
         assert_eq!(plans[7], Plan::draw(7, 60_000));
     }
+
+    #[test]
+    fn faults_are_counted_by_their_place_in_the_list() {
+        assert!((0..).zip(Fault::ALL).all(|(place, fault)| fault as usize == place));
+    }
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::closing;
+use super::history::History;
 use super::nemesis::Nemesis;
 use super::plan::Plan;
 use super::trace::Trace;
@@ -22,6 +23,8 @@ pub struct Outcome {
     pub last_lines: Vec<String>,
     /// How much of everything there was.
     pub tally: Tally,
+    /// What the clients saw.
+    pub history: History,
     /// How much time passed in it, in ms.
     pub simulated_ms: u64,
 }
@@ -43,6 +46,7 @@ pub fn run(plan: Plan, trace: Trace) -> Outcome {
         trace_hash: world.trace.hash(),
         last_lines: world.trace.lines().map(str::to_owned).collect(),
         tally: world.tally,
+        history: world.workload.history().clone(),
         simulated_ms: (world.now_us - began_us) / 1_000,
         plan: world.plan,
         violation,

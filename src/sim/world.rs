@@ -17,13 +17,14 @@ mod processes;
 mod strangers;
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use self::links::Link;
 use super::disk::Atlas;
 use super::host::{Host, Process};
 use super::invariants::Watch;
 use super::network::Network;
-use super::plan::Plan;
+use super::plan::{Fault, Plan};
 use super::queue::Queue;
 use super::server::{Action, Exit, Hands, Input};
 use super::stranger::Stranger;
@@ -82,14 +83,39 @@ pub struct Tally {
     pub wipes: u64,
     /// Recoveries that found damage and said so.
     pub damage_found: u64,
-    /// Faults of all kinds.
-    pub faults: u64,
+    /// Faults that were struck, in the order of [`Fault::ALL`].
+    pub faults: [u64; Fault::ALL.len()],
     /// Requests of clients.
     pub requests: u64,
     /// Requests whose outcome their clients never learnt.
     pub unknown: u64,
     /// Entries committed.
     pub entries: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        let Tally {
+            events,
+            starts,
+            deaths,
+            wipes,
+            damage_found,
+            faults,
+            requests,
+            unknown,
+            entries,
+        } = other;
+        self.events += events;
+        self.starts += starts;
+        self.deaths += deaths;
+        self.wipes += wipes;
+        self.damage_found += damage_found;
+        self.faults.iter_mut().zip(faults).for_each(|(sum, struck)| *sum += struck);
+        self.requests += requests;
+        self.unknown += unknown;
+        self.entries += entries;
+    }
 }
 
 /// A cluster, and all around it.
