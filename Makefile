@@ -20,7 +20,8 @@ step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
 # Fails, saying what is missing: $(call need,command,where it comes from)
 need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
 
-.PHONY: help dev build test format-check lint doc deny unit process process-sharded conformance porcupine bench chaos model fmt clean
+.PHONY: help dev build test format-check lint doc deny unit sim process process-sharded conformance \
+	soak planted coverage porcupine bench chaos model fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +34,7 @@ build: ## Build target/release/mokv
 	$(call need,git,Debian package git)
 	$(CARGO) build --release --locked --bin mokv
 
-test: format-check lint doc deny unit process process-sharded conformance ## Everything that must hold, under 15 minutes on 2 cores
+test: format-check lint doc deny unit sim process process-sharded conformance ## Everything that must hold, under 25 minutes on 2 cores
 	$(call step,all passed)
 
 format-check: ## Check the formatting
@@ -62,6 +63,11 @@ unit: ## Run unit, golden, property and tidy tests
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --package mokv-client
 
+SIM := $(CARGO) run --release --locked --quiet --bin sim --
+sim: ## Run 1,000 seeds of the simulated cluster, with a minute of faults each
+	$(call step,$@)
+	$(SIM) --seeds 1000 --minutes 1
+
 process: build ## Run the tests of real server processes, with 3 rounds of crashes
 	$(call step,$@)
 	MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process
@@ -75,6 +81,30 @@ conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, 
 	$(call step,$@)
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/python/run $(TOOLS) target/release/mokv
+
+SOAK_MINUTES ?= 60
+soak: ## Run seeds that no soak has run before for SOAK_MINUTES (60), with 10 minutes of faults each
+	$(SIM) --soak $(SOAK_MINUTES)
+
+planted: ## Plant each bug in turn, and write docs/planted.md: how soon the simulator catches it
+	RUSTFLAGS='--cfg planted' $(CARGO) run --profile planted --locked --target-dir target/planted \
+		--bin sim -- --planted
+
+COVERAGE := $(CURDIR)/target/coverage
+COVERAGE_SEEDS ?= 300
+# The tools of rustc's own LLVM; others may not read its profiles.
+LLVM = $(shell rustc --print sysroot 2>/dev/null)/lib/rustlib/$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')/bin
+coverage: ## Write docs/coverage.md: which lines of the deciding rooms the simulator runs
+	$(call need,$(LLVM)/llvm-cov,rustup component add llvm-tools)
+	$(call need,python3,Debian package python3)
+	RUSTFLAGS='-C instrument-coverage' CARGO_PROFILE_RELEASE_LTO=off $(CARGO) build --release --locked \
+		--target-dir $(COVERAGE) --bin sim
+	rm -f $(COVERAGE)/*.profraw
+	LLVM_PROFILE_FILE=$(COVERAGE)/%p.profraw $(COVERAGE)/release/sim --seeds $(COVERAGE_SEEDS)
+	$(LLVM)/llvm-profdata merge -sparse $(COVERAGE)/*.profraw -o $(COVERAGE)/sim.profdata
+	$(LLVM)/llvm-cov export -format=lcov -instr-profile=$(COVERAGE)/sim.profdata \
+		$(COVERAGE)/release/sim src/raft src/gossip src/node src/storage > $(COVERAGE)/sim.lcov
+	tests/coverage/report $(COVERAGE)/sim.lcov $(COVERAGE_SEEDS) > docs/coverage.md
 
 HISTORIES := $(CURDIR)/target/porcupine
 porcupine: ## Have the Go checker porcupine judge 2,000 histories that ours has judged

@@ -24,3 +24,6 @@ mod world;
 pub use run::{Outcome, run};
 pub use violation::{Property, Violation};
 pub use world::Tally;
+
+#[cfg(test)]
+mod tests;

@@ -42,11 +42,14 @@ pub fn run(plan: Plan, trace: Trace) -> Outcome {
         }
     };
     world.tally.entries = world.watch.entries();
+    let history = world.workload.history().clone();
+    world.tally.unknown =
+        history.operations.iter().filter(|operation| operation.answer().is_none()).count() as u64;
     Outcome {
         trace_hash: world.trace.hash(),
         last_lines: world.trace.lines().map(str::to_owned).collect(),
         tally: world.tally,
-        history: world.workload.history().clone(),
+        history,
         simulated_ms: (world.now_us - began_us) / 1_000,
         plan: world.plan,
         violation,

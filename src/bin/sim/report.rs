@@ -3,8 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanCount;
 use mokv::sim::plan::Fault;
 use mokv::sim::{Outcome, Tally};
@@ -110,7 +109,7 @@ fn faults_table(totals: &Totals) -> Table {
 /// A table whose columns but the first are numbers.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
