@@ -17,9 +17,9 @@ const NONE: &str = "none";
 #[derive(Debug, Parser)]
 #[command(name = "sim")]
 pub(crate) struct Args {
-    /// How many seeds to run
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) seeds: u64,
+    /// How many seeds to run [default: 100; with a planted bug, at most 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) start: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     pub(crate) max_failures: u64,
     /// Plant each bug, or the one named, and count the seeds until it is caught; for `make planted`
     #[cfg(planted)]
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["soak", "seed"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "soak")]
     pub(crate) planted: Option<Option<String>>,
     #[command(flatten, next_help_heading = "Instead of what the seed draws")]
     overrides: Overrides,

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> io::Result<bool> {
     #[cfg(planted)]
     if let Some(name) = &args.planted {
-        return planting::hunt(args, name.as_deref());
+        return planting::with_bugs(args, name.as_deref());
     }
     match args.seed {
         Some(seed) => replay::replay(args, seed),

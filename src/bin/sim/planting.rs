@@ -7,21 +7,21 @@
 use std::fmt::Write;
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use indicatif::HumanCount;
 use mokv::planted::{Bug, plant};
 use mokv::sim::trace::Trace;
-use mokv::sim::{Violation, run};
+use mokv::sim::{Outcome, Violation, run};
 
 use crate::args::Args;
-use crate::report::simulated;
-use crate::sweep::WORKER;
+use crate::replay;
+use crate::report::{self, simulated};
+use crate::sweep::{self, WORKER};
 
-/// Every bug must be caught by then.
+/// Every bug must be caught by then, unless the command line says otherwise.
 const MAX_SEEDS: u64 = 1_000;
 /// The fewest seeds of the control.
 const MIN_CONTROL_SEEDS: u64 = 200;
@@ -36,29 +36,54 @@ struct Hunt {
     bug: Bug,
     seeds: u64,
     simulated_ms: u64,
-    violation: Option<Violation>,
+    /// The run in which something objected, if one did.
+    caught: Option<Outcome>,
 }
 
-/// Hunts the bug of this name, or all of them and writes the table; returns whether each was caught,
-/// and nothing where nothing was planted.
-pub(crate) fn hunt(args: &Args, name: Option<&str>) -> io::Result<bool> {
+/// Does with bugs planted what the command line asks for; returns whether all was as it should be.
+pub(crate) fn with_bugs(args: &Args, name: Option<&str>) -> io::Result<bool> {
     let unknown = |name| io::Error::other(format!("no bug is named {name}"));
-    let bugs = match name {
-        Some(name) => vec![Bug::named(name).ok_or_else(|| unknown(name))?],
-        None => Bug::ALL.to_vec(),
-    };
-    let hunts = hunt_all(args, &bugs);
+    let named = |name| Bug::named(name).ok_or_else(|| unknown(name));
+    match (name.map(named).transpose()?, args.seed) {
+        (Some(bug), Some(seed)) => {
+            plant(Some(bug));
+            replay::replay(args, seed)
+        }
+        (None, Some(_)) => Err(io::Error::other("--seed needs the name of one bug")),
+        (Some(bug), None) => Ok(explain(args, bug)),
+        (None, None) => write_table(args),
+    }
+}
+
+/// Hunts one bug, and shows what it did when it was caught; returns whether it was.
+fn explain(args: &Args, bug: Bug) -> bool {
+    println!("{}: {}", bug.name(), bug.breaks());
+    let is_caught = AtomicBool::new(false);
+    on_workers(1, || {
+        let hunt = hunt_one(args, bug);
+        if let Some(outcome) = &hunt.caught {
+            report::failure(outcome, &sweep::look_again(outcome));
+            println!("caught after {} seeds; replay with --planted {} too", hunt.seeds, bug.name());
+            is_caught.store(true, Ordering::Relaxed);
+        }
+    });
+    is_caught.into_inner()
+}
+
+/// Hunts all bugs and writes the table; returns whether each was caught, and nothing where nothing
+/// was planted.
+fn write_table(args: &Args) -> io::Result<bool> {
+    let bugs = Bug::ALL;
+    let hunts = hunt_all(args, bugs);
     let most = hunts.iter().map(|hunt| hunt.seeds).max().unwrap_or(0);
     let control_seeds = most.max(MIN_CONTROL_SEEDS);
     println!("nothing planted: {} seeds as a control", HumanCount(control_seeds));
     let false_alarms = control(args, control_seeds);
-    let missed = hunts.iter().filter(|hunt| hunt.violation.is_none()).count();
+    let missed = hunts.iter().filter(|hunt| hunt.caught.is_none()).count();
     println!("{} bugs, {missed} not caught, {} false alarms", bugs.len(), false_alarms.len());
-    if name.is_none() {
-        fs::create_dir_all("docs")?;
-        fs::write(Path::new(TABLE), page(&hunts, control_seeds, &false_alarms))?;
-        println!("written: {TABLE}");
-    }
+    fs::create_dir_all("docs")?;
+    fs::write(TABLE, page(&hunts, control_seeds, &false_alarms))?;
+    println!("written: {TABLE}");
     Ok(missed == 0 && false_alarms.is_empty())
 }
 
@@ -66,7 +91,7 @@ pub(crate) fn hunt(args: &Args, name: Option<&str>) -> io::Result<bool> {
 fn hunt_all(args: &Args, bugs: &[Bug]) -> Vec<Hunt> {
     let next = AtomicUsize::new(0);
     let hunts = Mutex::new(Vec::new());
-    on_workers(args, || {
+    on_workers(args.jobs(), || {
         while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let hunt = hunt_one(args, *bug);
             println!("{}", hunt.line());
@@ -78,16 +103,16 @@ fn hunt_all(args: &Args, bugs: &[Bug]) -> Vec<Hunt> {
     hunts
 }
 
+/// Leaves the bug planted in this thread.
 fn hunt_one(args: &Args, bug: Bug) -> Hunt {
     plant(Some(bug));
-    let mut hunt = Hunt { bug, seeds: 0, simulated_ms: 0, violation: None };
-    while hunt.violation.is_none() && hunt.seeds < MAX_SEEDS {
+    let mut hunt = Hunt { bug, seeds: 0, simulated_ms: 0, caught: None };
+    while hunt.caught.is_none() && hunt.seeds < args.seeds.unwrap_or(MAX_SEEDS) {
         let outcome = run(args.plan_for(hunt.seeds, MINUTES), Trace::silent());
         hunt.seeds += 1;
         hunt.simulated_ms += outcome.simulated_ms;
-        hunt.violation = outcome.violation;
+        hunt.caught = outcome.violation.is_some().then_some(outcome);
     }
-    plant(None);
     hunt
 }
 
@@ -95,7 +120,7 @@ fn hunt_one(args: &Args, bug: Bug) -> Hunt {
 fn control(args: &Args, seeds: u64) -> Vec<(u64, Violation)> {
     let next = AtomicU64::new(0);
     let found = Mutex::new(Vec::new());
-    on_workers(args, || {
+    on_workers(args.jobs(), || {
         plant(None);
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -114,9 +139,9 @@ fn control(args: &Args, seeds: u64) -> Vec<(u64, Violation)> {
     found
 }
 
-fn on_workers(args: &Args, work: impl Fn() + Sync) {
+fn on_workers(jobs: usize, work: impl Fn() + Sync) {
     thread::scope(|scope| {
-        for _ in 0..args.jobs() {
+        for _ in 0..jobs {
             let worker = thread::Builder::new().name(WORKER.to_owned());
             worker.spawn_scoped(scope, &work).expect("a thread starts");
         }
@@ -125,7 +150,7 @@ fn on_workers(args: &Args, work: impl Fn() + Sync) {
 
 /// The table, with what it means above it.
 fn page(hunts: &[Hunt], control_seeds: u64, false_alarms: &[(u64, Violation)]) -> String {
-    let caught = hunts.iter().filter(|hunt| hunt.violation.is_some()).count();
+    let caught = hunts.iter().filter(|hunt| hunt.caught.is_some()).count();
     let most = hunts.iter().map(|hunt| hunt.seeds).max().unwrap_or(0);
     let bugs = hunts.len();
     let mut page = String::new();
@@ -139,7 +164,7 @@ fn page(hunts: &[Hunt], control_seeds: u64, false_alarms: &[(u64, Violation)]) -
 
 `src/planted/table.rs` says of each what it breaks, and `src/planted.rs` how it is kept out of every
 release build. With one planted, the simulator runs the seeds 0, 1, 2, ... with {MINUTES} simulated
-minutes of faults each, until something objects, for at most {MAX_SEEDS} seeds. With nothing planted,
+minutes of faults each, until something objects. With nothing planted,
 the first {control_seeds} seeds of the same build gave {} objections.
 
 | room | bug | class | seeds | simulated | caught by | what it saw |
@@ -157,7 +182,7 @@ impl Hunt {
     /// For those who wait.
     fn line(&self) -> String {
         let Hunt { bug, seeds, .. } = self;
-        match &self.violation {
+        match self.violation() {
             Some(violation) => {
                 format!("{:<32} {seeds:>4} seeds  {}", bug.name(), violation.property)
             }
@@ -165,10 +190,14 @@ impl Hunt {
         }
     }
 
+    fn violation(&self) -> Option<&Violation> {
+        self.caught.as_ref().and_then(|outcome| outcome.violation.as_ref())
+    }
+
     fn row(&self) -> String {
-        let Hunt { bug, seeds, simulated_ms, violation } = self;
+        let Hunt { bug, seeds, simulated_ms, .. } = self;
         let (room, name, class) = (bug.room(), bug.name(), bug.class());
-        let (property, detail) = match violation {
+        let (property, detail) = match self.violation() {
             Some(Violation { property, detail }) => (property.name(), shortened(detail)),
             None => ("**not caught**", String::new()),
         };

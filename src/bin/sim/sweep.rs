@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mokv::sim::plan::{Fault, Plan};
 use mokv::sim::shrink::{Shrunk, shrink};
 use mokv::sim::trace::Trace;
-use mokv::sim::{Outcome, Property, Tally, run};
+use mokv::sim::{Outcome, Tally, run};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::Args;
@@ -24,6 +24,8 @@ use crate::report;
 
 /// The name of every thread that runs seeds.
 pub(crate) const WORKER: &str = "worker";
+/// How many seeds are run when nobody says.
+const DEFAULT_SEEDS: u64 = 100;
 /// Results that may wait to be counted.
 const MAX_WAITING: usize = 64;
 
@@ -71,7 +73,7 @@ struct Seeds {
 pub(crate) fn sweep(args: &Args) -> bool {
     let began = Instant::now();
     let seeds = Seeds::new(args, began);
-    let mut progress = Progress::new(args.soak.is_none().then_some(args.seeds));
+    let mut progress = Progress::new(args.soak.is_none().then_some(seeds.left()));
     let mut totals = Totals::default();
     if args.soak.is_some() {
         println!("from seed {} on", seeds.next.load(Ordering::Relaxed));
@@ -121,19 +123,18 @@ fn work(args: &Args, seeds: &Seeds, results: &SyncSender<Done>) {
         let began = thread_cpu();
         let outcome = run(args.plan(seed), Trace::silent());
         let cpu = thread_cpu() - began;
-        let failure = outcome.violation.as_ref().map(|found| look_again(&outcome, found.property));
+        let failure = outcome.violation.is_some().then(|| look_again(&outcome));
         if results.send(Done { outcome, cpu, failure }).is_err() {
             return;
         }
     }
 }
 
-fn look_again(outcome: &Outcome, property: Property) -> Failure {
+/// Runs what failed again, for its text, and looks for less that fails in the same way.
+pub(crate) fn look_again(outcome: &Outcome) -> Failure {
+    let property = |outcome: &Outcome| outcome.violation.as_ref().map(|found| found.property);
     let again = run(outcome.plan.clone(), Trace::readable(None));
-    let fails_so = |plan: &Plan| {
-        let found = run(plan.clone(), Trace::silent()).violation;
-        found.is_some_and(|found| found.property == property)
-    };
+    let fails_so = |plan: &Plan| property(&run(plan.clone(), Trace::silent())) == property(outcome);
     Failure {
         is_repeatable: again.trace_hash == outcome.trace_hash,
         last_lines: again.last_lines,
@@ -151,7 +152,10 @@ impl Seeds {
     fn new(args: &Args, now: Instant) -> Seeds {
         let (start, end) = match args.soak {
             Some(_) => (unused_seed(), u64::MAX),
-            None => (args.start, args.start.saturating_add(args.seeds)),
+            None => {
+                let seeds = args.seeds.unwrap_or(DEFAULT_SEEDS);
+                (args.start, args.start.saturating_add(seeds))
+            }
         };
         Seeds {
             next: AtomicU64::new(start),
@@ -159,6 +163,11 @@ impl Seeds {
             deadline: args.soak.map(|minutes| now + Duration::from_secs_f64(minutes * 60.0)),
             is_stopped: AtomicBool::new(false),
         }
+    }
+
+    /// How many are still to be run.
+    fn left(&self) -> u64 {
+        self.end - self.next.load(Ordering::Relaxed)
     }
 
     fn take(&self) -> Option<u64> {
