@@ -30,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["server", "rpc", "lane", "node", "storage", "raft", "gossip", "types", "prng"],
     ),
     ("src/cli", &["cli", "server"]),
+    ("src/bin", &["sim", "planted"]),
 ];
 
 /// The rooms that decide: bytes and `now` in, effects out.
