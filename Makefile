@@ -86,7 +86,7 @@ SOAK_MINUTES ?= 60
 soak: ## Run seeds that no soak has run before for SOAK_MINUTES (60), with 10 minutes of faults each
 	$(SIM) --soak $(SOAK_MINUTES)
 
-planted: ## Plant each bug in turn, and write docs/planted.md: how soon the simulator catches it
+planted: ## Plant each bug in turn, and write docs/planted.md: how soon the simulator catches it (many minutes)
 	RUSTFLAGS='--cfg planted' $(CARGO) run --profile planted --locked --target-dir target/planted \
 		--bin sim -- --planted
 
@@ -94,7 +94,7 @@ COVERAGE := $(CURDIR)/target/coverage
 COVERAGE_SEEDS ?= 300
 # The tools of rustc's own LLVM; others may not read its profiles.
 LLVM = $(shell rustc --print sysroot 2>/dev/null)/lib/rustlib/$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')/bin
-coverage: ## Write docs/coverage.md: which lines of the deciding rooms the simulator runs
+coverage: ## Write docs/coverage.md: the lines of the deciding rooms that the simulator runs (some minutes)
 	$(call need,$(LLVM)/llvm-cov,rustup component add llvm-tools)
 	$(call need,python3,Debian package python3)
 	RUSTFLAGS='-C instrument-coverage' CARGO_PROFILE_RELEASE_LTO=off $(CARGO) build --release --locked \

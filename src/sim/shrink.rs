@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A plan with a fault less is another run altogether: whatever was random falls out differently. So
-//! each smaller plan is given [`SEEDS_A_PLAN`] chances, with the seeds that follow.
+//! each smaller plan is tried with some of the seeds that follow, too.
 
 use std::collections::BTreeSet;
 

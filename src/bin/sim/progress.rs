@@ -43,8 +43,8 @@ impl Progress {
             eprintln!("{} seeds, {message}", HumanCount(*seeds));
             self.line_at = Instant::now() + LINE_EVERY;
         }
-        self.bar.set_position(*seeds);
         self.bar.set_message(message);
+        self.bar.set_position(*seeds);
     }
 
     /// Lets something else be printed.
