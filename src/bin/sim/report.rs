@@ -74,7 +74,9 @@ pub(crate) fn counts(tally: &Tally) -> [(&'static str, u64); 9] {
 /// A length of simulated time.
 pub(crate) fn simulated(ms: u64) -> String {
     let (minutes, seconds) = (ms / 60_000, ms % 60_000 / 1_000);
-    if minutes < 60 {
+    if minutes == 0 {
+        format!("{:.1} s", ms as f64 / 1e3)
+    } else if minutes < 60 {
         format!("{minutes} min {seconds} s")
     } else {
         format!("{} h {} min", HumanCount(minutes / 60), minutes % 60)
