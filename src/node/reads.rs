@@ -53,6 +53,11 @@ impl Reads {
         true
     }
 
+    /// The queue that is over its limit; there never is one.
+    pub(super) fn over_limit(&self) -> Option<&'static str> {
+        (self.waiting.tickets.len() > MAX_WAITING).then_some("reads that wait")
+    }
+
     /// Whether a round should begin now.
     pub(super) fn wants_round(&self) -> bool {
         self.round.is_none() && !self.waiting.tickets.is_empty()

@@ -85,6 +85,12 @@ impl Node {
         }
     }
 
+    /// Which of this node's queues is over its limit; there never is one.
+    #[must_use]
+    pub fn queue_over_limit(&self) -> Option<&'static str> {
+        self.writes.over_limit().or_else(|| self.reads.over_limit())
+    }
+
     /// The consensus of this node, to look at.
     #[must_use]
     pub fn raft(&self) -> &raft::Raft {

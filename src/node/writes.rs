@@ -235,6 +235,16 @@ impl Writes {
         std::iter::from_fn(|| self.take_next()).flat_map(|batch| batch.waiters).collect()
     }
 
+    /// The queue that is over its limit; there never is one.
+    pub(super) fn over_limit(&self) -> Option<&'static str> {
+        let queues = [
+            ("writes that wait", self.queued_bytes > MAX_QUEUED_BYTES + 2 * MAX_BATCH_BYTES),
+            ("batches sent to the leader", self.forwarded.len() > MAX_FORWARDED),
+            ("entries proposed", self.proposed.len() > MAX_PROPOSED),
+        ];
+        queues.into_iter().find(|(_, is_over)| *is_over).map(|(name, _)| name)
+    }
+
     /// Whether any write is unanswered.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_none()

@@ -114,6 +114,11 @@ impl Host {
         ([10, 0, self.moves, self.number as u8 + 1], 8401).into()
     }
 
+    /// What it tells its peers to dial. Every other move gives it another name as well.
+    fn peer_addr(&self) -> String {
+        format!("{}.v{}:8401", self.name(), self.moves / 2)
+    }
+
     /// The host number of an address, if it was ever one's.
     pub(super) fn number_at(addr: SocketAddr) -> Option<usize> {
         match addr {
@@ -237,13 +242,17 @@ impl Host {
             id: identity.node,
             cluster: identity.cluster,
             addr: self.addr(),
-            peer_addr: format!("{name}:8401"),
+            peer_addr: self.peer_addr(),
             rpc_addr: format!("{name}:8400"),
             incarnation: self.clock.wall_ms(now_us),
             name,
         };
         node::Config {
-            raft: raft::Config::lan(identity.node, self.prng.next_u64()),
+            raft: raft::Config {
+                max_append_bytes: plan.append_bytes,
+                max_inflight_appends: plan.appends,
+                ..raft::Config::lan(identity.node, self.prng.next_u64())
+            },
             gossip: gossip::Config::lan(member, self.prng.next_u64()),
             bootstrap: self.may_bootstrap,
             fresh_cluster: ClusterId(self.prng.next_u64().max(1)),

@@ -13,7 +13,6 @@ pub mod plan;
 mod queue;
 mod run;
 mod server;
-mod server;
 pub mod shrink;
 mod stranger;
 pub mod trace;

@@ -124,6 +124,10 @@ pub struct Plan {
     pub segment_bytes: u64,
     /// The size of the parts in which a snapshot is sent, in bytes.
     pub chunk_bytes: usize,
+    /// The most bytes of entries in one append; one entry always fits.
+    pub append_bytes: usize,
+    /// The most appends on their way to a follower.
+    pub appends: usize,
 }
 
 impl Fault {
@@ -207,7 +211,7 @@ impl Plan {
     /// The plan of `seed`.
     #[must_use]
     pub fn draw(seed: u64, duration_ms: u64) -> Plan {
-        let mut prng = Prng::new(seed ^ 0x70_6c61_6e);
+        let mut prng = Prng::new(seed ^ 0x706c_616e);
         let servers = MIN_SERVERS + prng.below(MAX_SERVERS - MIN_SERVERS + 1);
         // Small clusters are what people run, and where a majority is lost soonest.
         let servers = servers.min(MIN_SERVERS + prng.below(MAX_SERVERS - MIN_SERVERS + 1));
@@ -233,6 +237,8 @@ impl Plan {
             retained_log_bytes: log_bytes >> prng.below(4),
             segment_bytes: (32 << 10) << prng.below(4),
             chunk_bytes: (4 << 10) << prng.below(5),
+            append_bytes: 1 << (22 * prng.below(3) / 2),
+            appends: 1 << (4 * prng.below(3)),
         }
     }
 

@@ -276,6 +276,7 @@ impl Server {
             Effect::Send { to, message } => {
                 hands.watch.sends(self.id, to, &message, &self.node);
                 let is_consensus = matches!(message, PeerMessage::Raft(_));
+                hands.say(|| format!("to {to}: {}", message_line(&message)), self.id);
                 let mut bytes = BytesMut::new();
                 message.encode(&mut bytes);
                 hands.actions.push(Action::Send { to, bytes: bytes.freeze(), is_consensus });
@@ -450,6 +451,17 @@ fn event_line(event: &Event) -> String {
         | Event::BadGossip { .. }
         | Event::ManyClusters(_)
         | Event::NameTaken { .. } => format!("{event:?}"),
+    }
+}
+
+/// A message in a line that can be read.
+fn message_line(message: &PeerMessage) -> String {
+    match message {
+        PeerMessage::Raft(message) => message.to_string(),
+        PeerMessage::Forward { id, commands } => format!("batch {id}, {} bytes", commands.len()),
+        PeerMessage::ForwardReply { .. } | PeerMessage::Leave | PeerMessage::LeaveReply => {
+            format!("{message:?}")
+        }
     }
 }
 

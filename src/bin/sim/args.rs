@@ -91,6 +91,12 @@ struct Overrides {
     /// The size of the parts in which a snapshot is sent
     #[arg(long)]
     chunk_bytes: Option<usize>,
+    /// The most bytes of entries in one append
+    #[arg(long)]
+    append_bytes: Option<usize>,
+    /// The most appends on their way to a follower
+    #[arg(long)]
+    appends: Option<usize>,
 }
 
 impl Args {
@@ -132,6 +138,8 @@ impl Overrides {
             retained_log_bytes: self.retained_log_bytes.unwrap_or(drawn.retained_log_bytes),
             segment_bytes: self.segment_bytes.unwrap_or(drawn.segment_bytes),
             chunk_bytes: self.chunk_bytes.unwrap_or(drawn.chunk_bytes),
+            append_bytes: self.append_bytes.unwrap_or(drawn.append_bytes),
+            appends: self.appends.unwrap_or(drawn.appends),
         }
     }
 }
@@ -159,6 +167,8 @@ pub(crate) fn options_for(plan: &Plan) -> String {
     number_differs("retained-log-bytes", drawn.retained_log_bytes, plan.retained_log_bytes);
     number_differs("segment-bytes", drawn.segment_bytes, plan.segment_bytes);
     number_differs("chunk-bytes", drawn.chunk_bytes as u64, plan.chunk_bytes as u64);
+    number_differs("append-bytes", drawn.append_bytes as u64, plan.append_bytes as u64);
+    number_differs("appends", drawn.appends as u64, plan.appends as u64);
     differs("latency-us", range(drawn.latency_us), range(plan.latency_us));
     differs("minutes", minutes(drawn.duration_ms), minutes(plan.duration_ms));
     differs("requests", names(&drawn.requests), names(&plan.requests));

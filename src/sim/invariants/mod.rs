@@ -5,6 +5,7 @@
 //! itself where it can know better.
 
 mod answers;
+mod bounds;
 mod completeness;
 mod durability;
 mod election;
@@ -101,6 +102,8 @@ impl Watch {
 
     /// Server `id` has thought about its inputs.
     pub(super) fn stepped(&mut self, id: NodeId, node: &Node) {
+        let bounded = bounds::stepped(id, node);
+        self.hold(Property::Bounds, bounded);
         let raft = node.raft();
         let outline = raft.outline();
         let before = self.seen.insert(id, outline);

@@ -203,7 +203,7 @@ impl World {
     }
 
     fn host_named(&self, target: &str) -> Option<usize> {
-        let name = target.split(':').next()?;
+        let name = target.split('.').next()?;
         let number: usize = name.strip_prefix('n')?.parse().ok()?;
         number.checked_sub(1).filter(|at| *at < self.hosts.len())
     }
