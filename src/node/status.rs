@@ -103,6 +103,12 @@ impl Node {
         &self.gossip
     }
 
+    /// Whether this node has entered a cluster.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// Whether this node knows a leader and has applied up to it.
     #[must_use]
     pub fn is_serving(&self) -> bool {

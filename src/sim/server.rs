@@ -43,7 +43,7 @@ pub(super) enum Input {
     PushPull { from: SocketAddr, origin: Origin, bytes: Bytes },
     PushPullReply { from: SocketAddr, reply: Option<Bytes> },
     Seeds(BTreeSet<SocketAddr>),
-    SnapshotPart { to: NodeId, meta: SnapshotMeta, offset: u64, part: Option<(Bytes, bool)> },
+    SnapshotPart(Box<SnapshotPart>),
     DiskDone(Lane),
     Write { ticket: Ticket, command: Command },
     Read { ticket: Ticket, read: Read },
@@ -51,6 +51,16 @@ pub(super) enum Input {
     Transfer,
     Leave,
     Stop,
+}
+
+/// A part of a snapshot that was read for a follower.
+#[derive(Debug)]
+pub(super) struct SnapshotPart {
+    to: NodeId,
+    meta: SnapshotMeta,
+    offset: u64,
+    /// The bytes, and whether they are the last; nothing where the snapshot is gone.
+    part: Option<(Bytes, bool)>,
 }
 
 /// A linearizable read.
@@ -239,7 +249,8 @@ impl Server {
             }
             Input::PushPullReply { from, reply } => self.node.push_pull_reply(from, reply, now_ms),
             Input::Seeds(seeds) => self.node.seeds(seeds, now_ms),
-            Input::SnapshotPart { to, meta, offset, part } => {
+            Input::SnapshotPart(read) => {
+                let SnapshotPart { to, meta, offset, part } = *read;
                 self.node.snapshot_chunk(to, &meta, offset, part, now_ms);
             }
             Input::DiskDone(lane) => self.disk_done(lane, hands),
@@ -324,7 +335,9 @@ impl Server {
             Effect::ResolveSeeds { members } => hands.actions.push(Action::Resolve { members }),
             Effect::Left => (self.has_left, self.is_stopping) = (true, true),
             Effect::Event(event) => {
-                if let Event::Member { id, .. } = event {
+                if let Event::Member { id, .. } = event
+                    && self.node.is_member()
+                {
                     hands.watch.hears(self.id, id);
                 }
                 hands.say(|| event_line(&event), self.id);

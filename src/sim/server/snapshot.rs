@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Hands, Input, Lane, Server};
+use super::{Hands, Input, Lane, Server, SnapshotPart};
 use crate::node::Node;
 use crate::storage::{
     Disk, FileName, FrozenShard, RecoveryError, ScanCursor, SnapshotEncoder, SnapshotItem,
@@ -104,7 +104,8 @@ impl Server {
             (bytes, is_last)
         });
         let after_us = hands.disk.read_delay_us();
-        let input = Input::SnapshotPart { to, meta, offset, part };
+        let part = SnapshotPart { to, meta, offset, part };
+        let input = Input::SnapshotPart(Box::new(part));
         hands.actions.push(super::Action::Later { after_us, input });
     }
 }

@@ -10,7 +10,7 @@ use crate::sim::stranger::{Sent, Stranger};
 impl World {
     pub(super) fn stranger_acts(&mut self) {
         // A server without a cluster may talk with anyone: it has none to protect.
-        let is_member = |host: &&Host| host.server().is_some_and(|s| s.cluster().is_some());
+        let is_member = |host: &&Host| host.server().is_some_and(|s| s.node.is_member());
         let members = self.hosts.iter().filter(is_member);
         let hosts: Vec<SocketAddr> = members.map(Host::addr).collect();
         let (sent, again_us) = self.stranger.act(&hosts, self.now_us);
