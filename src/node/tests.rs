@@ -158,3 +158,14 @@ fn a_stopping_leader_hands_over_before_it_goes() {
     cluster.run_until("another leads", |cluster| cluster.leader().is_some_and(|id| id != leader));
     assert_eq!(cluster.server(leader).node.status().term.0, term.0 + 1, "one election was enough");
 }
+
+#[test]
+fn a_server_that_is_told_to_leave_right_after_a_restart_goes_once_it_is_removed() {
+    let mut cluster = Cluster::settled(3);
+    let follower = follower_of(&cluster);
+    cluster.restart(follower);
+    // Of its log it has delivered nothing yet, so the configuration it goes by names nobody.
+    cluster.leave(follower);
+    cluster.run_until("it has left", |cluster| cluster.servers[&NodeId(follower)].has_left);
+    assert!(!cluster.voters().contains(&follower), "it left while it still had a vote");
+}
