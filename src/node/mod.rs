@@ -126,6 +126,8 @@ pub struct Node {
     after_persist: VecDeque<(ReadyNumber, Vec<(NodeId, raft::Message)>)>,
     /// Peers that the driver keeps links to, with the address it was told.
     links: BTreeMap<NodeId, String>,
+    /// Which configuration they were worked out for.
+    linked_configuration: Option<(Index, Option<Term>)>,
     /// Links that are up.
     connected: BTreeSet<NodeId>,
     /// As the leader: members that asked to be removed.
@@ -168,6 +170,7 @@ impl Node {
             leadership: Leadership::default(),
             after_persist: VecDeque::new(),
             links: BTreeMap::new(),
+            linked_configuration: None,
             connected: BTreeSet::new(),
             leaving_members: BTreeSet::new(),
             reported_conflicts: BTreeSet::new(),

@@ -80,7 +80,7 @@ impl Node {
     }
 
     fn ask_seeds(&mut self) {
-        let configuration = self.raft.status().configuration;
+        let configuration = self.raft.configuration();
         let others = configuration.members.iter().filter(|(id, _)| **id != self.id);
         let members = others.map(|(_, member)| member.peer_addr.clone()).collect();
         self.effects.push_back(Effect::ResolveSeeds { members });
@@ -137,7 +137,8 @@ impl Node {
     /// gossip knows: a new server must answer a leader that is not in its log yet.
     pub(super) fn refresh_links(&mut self) {
         let Some(cluster) = self.cluster else { return };
-        let configuration = self.raft.status().configuration;
+        self.linked_configuration = Some(self.raft.configuration_place());
+        let configuration = self.raft.configuration();
         let mut wanted: BTreeMap<NodeId, String> = configuration
             .members
             .iter()

@@ -116,6 +116,14 @@ impl Raft {
         }
     }
 
+    /// Where the configuration in force came from: two that differ have different places. There is no
+    /// term where its entry was dropped from the log.
+    #[must_use]
+    pub fn configuration_place(&self) -> (Index, Option<Term>) {
+        let index = self.log.configuration_index();
+        (index, self.term_at(index))
+    }
+
     /// The configuration in force.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {

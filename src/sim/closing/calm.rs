@@ -11,6 +11,9 @@ use crate::types::{NodeId, Term};
 
 /// How long a follower is cut off from its leader alone, in µs.
 const CUT_US: u64 = 3_000_000;
+/// How long it takes until nobody waits for an answer to a probe of before, in µs: with the worst
+/// health a probe takes some periods.
+const SETTLE_US: u64 = 6_000_000;
 /// How long a process stands still, in µs: long enough for its probes to be late, too short to be
 /// held for dead.
 const STALL_US: u64 = 1_500_000;
@@ -53,6 +56,8 @@ pub(super) fn nobody_is_blamed(world: &mut World) -> Result<(), Violation> {
     let members: Vec<usize> =
         (0..world.hosts.len()).filter(|at| !world.hosts[*at].is_retired).collect();
     let Some(stalled) = pick(world, &members) else { return Ok(()) };
+    let until_us = world.now_us + SETTLE_US;
+    world.run_until(until_us)?;
     world.say(|| format!("=== n{} stands still", stalled + 1));
     world.hosts[stalled].stalled_until_us = world.now_us + STALL_US;
     let end_us = world.now_us + STALL_US + WATCH_US;
