@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::sim::history::{Key, Value};
-use crate::storage::{FrozenShard, Item, Shard, SnapshotItem, StateHash};
+use crate::storage::{FrozenShard, Item, ScanCursor, Shard, SnapshotItem, StateHash};
 use crate::types::{Entry, Revision};
+
+/// The payload of one page of a list: a few items, so that most lists have several pages.
+const PAGE_BYTES: usize = 512;
 
 /// The real map, as one shard.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ impl Map {
         let mut revision = first_revision;
         for command in entry.commands() {
             let command = command.expect("an entry's commands were checked before it was proposed");
+            assert!(self.0.owns(command.key()), "one shard owns every key");
             self.0.apply(&command, revision);
             revision = Revision(revision.0 + 1);
         }
@@ -49,13 +53,21 @@ impl Map {
         Some((decode_value(value), revision))
     }
 
-    /// All keys with what they hold.
+    /// All keys with what they hold, read page by page from a frozen view.
     pub(super) fn list(&self) -> BTreeMap<Key, (Value, Revision)> {
         let frozen = self.0.freeze();
-        let items = frozen.slots().flat_map(|slot| frozen.slot_items(slot));
-        items
-            .map(|item| (decode_key(item.key), (decode_value(item.value), item.revision)))
-            .collect()
+        let mut listed = BTreeMap::new();
+        let mut cursor = Some(ScanCursor::default());
+        while let Some(from) = cursor {
+            let (items, next) = frozen.scan(&from, PAGE_BYTES);
+            for item in items {
+                let held = (decode_value(item.value), item.revision);
+                listed.insert(decode_key(item.key), held);
+            }
+            cursor = next;
+        }
+        assert!(listed.len() == self.0.len(), "a list has every key once");
+        listed
     }
 }
 

@@ -42,9 +42,9 @@ enum Stage {
 
 impl Server {
     pub(super) fn take_snapshot(&mut self, meta: SnapshotMeta, hands: &mut Hands<'_>) {
-        hands.watch.reaches(self.id, meta.index, self.map.state_hash());
-        let ops = self.storage.snapshot_begin(SOURCE, meta.index);
         let frozen = self.map.freeze();
+        hands.watch.reaches(self.id, meta.index, frozen.state_hash());
+        let ops = self.storage.snapshot_begin(SOURCE, meta.index);
         self.snapshot = Some(SnapshotJob { meta, frozen, len_bytes: 0, stage: Stage::Begun });
         self.begin(Lane::Snapshot, ops, hands);
     }
