@@ -34,6 +34,8 @@ pub(super) fn close(world: &mut World) -> Result<(), Violation> {
     calm::leader_stays(world)?;
     whole::agrees(world)?;
     calm::nobody_is_blamed(world)?;
+    whole::agrees(world)?;
+    calm::transfer_is_given_up(world)?;
     read_all(world)?;
     checker::check(world.workload.history()).map_err(|found| Violation {
         property: Property::Linearizability,

@@ -77,6 +77,13 @@ pub(super) struct Origin {
     pub(super) life: u32,
 }
 
+impl Input {
+    /// Whether a client sent it.
+    fn is_request(&self) -> bool {
+        matches!(self, Input::Write { .. } | Input::Read { .. } | Input::StaleGet { .. })
+    }
+}
+
 impl Origin {
     /// Nobody waits.
     pub(super) const NOWHERE: Origin = Origin { host: usize::MAX, life: 0 };
@@ -153,6 +160,8 @@ pub(super) struct Hands<'a> {
     pub(super) now_ms: u64,
     /// The size of the parts in which snapshots are sent, in bytes.
     pub(super) chunk_bytes: usize,
+    /// Whether clients' sockets are read, and answered, before those of peers.
+    pub(super) clients_first: bool,
     pub(super) actions: Vec<Action>,
 }
 
@@ -211,11 +220,29 @@ impl Server {
 
     /// Takes in what has happened, and does what that leads to.
     pub(super) fn turn(&mut self, hands: &mut Hands<'_>) {
-        while let Some(input) = self.inbox.pop_front() {
-            self.take(input, hands);
+        let inbox = std::mem::take(&mut self.inbox);
+        if hands.clients_first {
+            let (clients, others) = inbox.into_iter().partition(Input::is_request);
+            self.think_about(clients, hands);
+            self.think_about(others, hands);
+        } else {
+            self.think_about(inbox, hands);
+        }
+        if self.is_stopping && !self.is_fenced && self.node.is_drained() {
+            let why = if self.has_left { Exit::Left } else { Exit::Drained };
+            hands.actions.push(Action::Exit(why));
+        }
+    }
+
+    fn think_about(&mut self, inputs: VecDeque<Input>, hands: &mut Hands<'_>) {
+        for input in inputs {
             if self.is_fenced {
                 return;
             }
+            self.take(input, hands);
+        }
+        if self.is_fenced {
+            return;
         }
         if hands.now_ms >= self.node.next_deadline_ms() {
             self.node.tick(hands.now_ms);
@@ -229,10 +256,6 @@ impl Server {
             if !self.run_log(hands) {
                 break;
             }
-        }
-        if self.is_stopping && self.node.is_drained() {
-            let why = if self.has_left { Exit::Left } else { Exit::Drained };
-            hands.actions.push(Action::Exit(why));
         }
     }
 

@@ -274,6 +274,7 @@ impl World {
             now_us: self.now_us,
             now_ms: host.clock.steady_ms(self.now_us),
             chunk_bytes: self.plan.chunk_bytes,
+            clients_first: self.prng.below(4) == 0,
             actions: Vec::new(),
         };
         server.turn(&mut hands);

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use super::core;
 use crate::gossip::State;
 use crate::raft::RoleName;
+use crate::sim::history::{Call, Key, Return};
+use crate::sim::server::Input;
 use crate::sim::violation::{Property, Violation};
 use crate::sim::world::World;
 use crate::types::{NodeId, Term};
@@ -70,6 +72,32 @@ pub(super) fn nobody_is_blamed(world: &mut World) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// The leader is asked to hand over while a follower stands still. If that is the one it chooses, it
+/// gives up after a while (thesis §3.10), and writes go on.
+pub(super) fn transfer_is_given_up(world: &mut World) -> Result<(), Violation> {
+    let Some((leader, _)) = leadership(world) else { return Ok(()) };
+    let members: Vec<usize> =
+        (0..world.hosts.len()).filter(|at| *at != leader && !world.hosts[*at].is_retired).collect();
+    let Some(stalled) = pick(world, &members) else { return Ok(()) };
+    world
+        .say(|| format!("=== n{} is to hand over while n{} stands still", leader + 1, stalled + 1));
+    world.hosts[stalled].stalled_until_us = world.now_us + STALL_US;
+    world.tell(leader, Input::Transfer);
+    let until_us = world.now_us + STALL_US + WATCH_US;
+    world.run_until(until_us)?;
+    let (client, value) = (world.workload.add_client(), world.workload.value());
+    let asked = world.ask(client, Call::Set { key: Key(0), value }, leader);
+    let until_us = world.now_us + WATCH_US;
+    world.run_until(until_us)?;
+    match world.workload.answer_of(asked) {
+        Some(Return::Written(_)) => Ok(()),
+        other => {
+            let detail = format!("after a transfer that could not be, a write got {other:?}");
+            Err(Violation { property: Property::Liveness, detail })
+        }
+    }
 }
 
 fn pick(world: &mut World, hosts: &[usize]) -> Option<usize> {
