@@ -213,6 +213,11 @@ impl Server {
         self.storage.identity().cluster
     }
 
+    /// Whether it was told to stop, or is about to because it was removed.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping || self.inbox.iter().any(|input| matches!(input, Input::Stop))
+    }
+
     /// Its map.
     pub(super) fn map(&self) -> &Map {
         &self.map

@@ -5,7 +5,7 @@ use crate::sim::clock::Clock;
 use crate::sim::disk::{Answer, DiskPlan, SimDisk, Submitted};
 use crate::sim::host::{Host, Process};
 use crate::sim::plan::{Fault, MAX_HOSTS, Plan};
-use crate::sim::server::{Input, Lane};
+use crate::sim::server::{Input, Lane, Server};
 use crate::sim::violation::Property;
 use crate::storage::RecoveryError;
 
@@ -175,7 +175,10 @@ impl World {
         host.disk.set_plan(DiskPlan::default());
         host.hung_until_us = host.hung_until_us.min(self.now_us);
         host.stalled_until_us = host.stalled_until_us.min(self.now_us);
-        if host.is_down() {
+        if host.server().is_some_and(Server::is_stopping) {
+            self.kill(at);
+        }
+        if self.hosts[at].is_down() {
             self.start(at);
         } else {
             self.plan_turn(at);
