@@ -56,8 +56,7 @@ fn read_all(world: &mut World) -> Result<(), Violation> {
             asked.push(world.ask(client, call, host));
         }
     }
-    let until_us = world.now_us + READ_US;
-    world.run_until(until_us)?;
+    world.run_for(READ_US)?;
     let is_open = |id: &&OperationId| {
         !matches!(world.workload.answer_of(**id), Some(Return::Read(_) | Return::Listed(_)))
     };

@@ -186,6 +186,11 @@ impl World {
         Ok(())
     }
 
+    /// Lets so much time pass, or less if something is wrong.
+    pub(super) fn run_for(&mut self, duration_us: u64) -> Result<(), Violation> {
+        self.run_until(self.now_us + duration_us)
+    }
+
     /// Says something in the trace.
     pub(super) fn say(&mut self, text: impl FnOnce() -> String) {
         self.trace.line(self.now_us, text);

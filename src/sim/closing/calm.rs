@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::core;
 use crate::gossip::State;
-use crate::raft::RoleName;
 use crate::sim::history::{Call, Key, Return};
 use crate::sim::server::Input;
 use crate::sim::violation::{Property, Violation};
@@ -28,9 +27,7 @@ const LOOK_US: u64 = 100_000;
 /// refuse to elect another while they hear a leader (Raft §6, thesis §4.2.3).
 pub(super) fn leader_stays(world: &mut World) -> Result<(), Violation> {
     let Some((leader, term)) = leadership(world) else { return Ok(()) };
-    let members: Vec<usize> =
-        (0..world.hosts.len()).filter(|at| *at != leader && !world.hosts[*at].is_retired).collect();
-    let Some(follower) = pick(world, &members) else { return Ok(()) };
+    let Some(follower) = pick(world, Some(leader)) else { return Ok(()) };
     let others = world.hosts.iter().filter(|host| host.number != follower);
     let ids: BTreeSet<NodeId> = others.filter_map(|host| Some(host.server()?.id)).collect();
     let in_play = world.watch.configurations_in_play();
@@ -41,8 +38,7 @@ pub(super) fn leader_stays(world: &mut World) -> Result<(), Violation> {
     world.say(|| format!("=== n{} is cut off from its leader n{} alone", follower + 1, leader + 1));
     world.network.block((leader, follower));
     world.network.block((follower, leader));
-    let until_us = world.now_us + CUT_US;
-    world.run_until(until_us)?;
+    world.run_for(CUT_US)?;
     let now = leadership(world);
     world.network.heal();
     if now == Some((leader, term)) {
@@ -55,17 +51,13 @@ pub(super) fn leader_stays(world: &mut World) -> Result<(), Violation> {
 /// A process stands still and goes on: that its probes were not answered is its own fault, and it
 /// suspects nobody (Lifeguard §IV-A).
 pub(super) fn nobody_is_blamed(world: &mut World) -> Result<(), Violation> {
-    let members: Vec<usize> =
-        (0..world.hosts.len()).filter(|at| !world.hosts[*at].is_retired).collect();
-    let Some(stalled) = pick(world, &members) else { return Ok(()) };
-    let until_us = world.now_us + SETTLE_US;
-    world.run_until(until_us)?;
+    let Some(stalled) = pick(world, None) else { return Ok(()) };
+    world.run_for(SETTLE_US)?;
     world.say(|| format!("=== n{} stands still", stalled + 1));
     world.hosts[stalled].stalled_until_us = world.now_us + STALL_US;
     let end_us = world.now_us + STALL_US + WATCH_US;
     while world.now_us < end_us {
-        let until_us = world.now_us + LOOK_US;
-        world.run_until(until_us)?;
+        world.run_for(LOOK_US)?;
         if let Some(id) = suspect_of(world, stalled) {
             let detail = format!("n{} stood still and blames {id}", stalled + 1);
             return Err(Violation { property: Property::Membership, detail });
@@ -78,19 +70,15 @@ pub(super) fn nobody_is_blamed(world: &mut World) -> Result<(), Violation> {
 /// gives up after a while (thesis §3.10), and writes go on.
 pub(super) fn transfer_is_given_up(world: &mut World) -> Result<(), Violation> {
     let Some((leader, _)) = leadership(world) else { return Ok(()) };
-    let members: Vec<usize> =
-        (0..world.hosts.len()).filter(|at| *at != leader && !world.hosts[*at].is_retired).collect();
-    let Some(stalled) = pick(world, &members) else { return Ok(()) };
+    let Some(stalled) = pick(world, Some(leader)) else { return Ok(()) };
     world
         .say(|| format!("=== n{} is to hand over while n{} stands still", leader + 1, stalled + 1));
     world.hosts[stalled].stalled_until_us = world.now_us + STALL_US;
     world.tell(leader, Input::Transfer);
-    let until_us = world.now_us + STALL_US + WATCH_US;
-    world.run_until(until_us)?;
+    world.run_for(STALL_US + WATCH_US)?;
     let (client, value) = (world.workload.add_client(), world.workload.value());
     let asked = world.ask(client, Call::Set { key: Key(0), value }, leader);
-    let until_us = world.now_us + WATCH_US;
-    world.run_until(until_us)?;
+    world.run_for(WATCH_US)?;
     match world.workload.answer_of(asked) {
         Some(Return::Written(_)) => Ok(()),
         other => {
@@ -100,7 +88,10 @@ pub(super) fn transfer_is_given_up(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-fn pick(world: &mut World, hosts: &[usize]) -> Option<usize> {
+/// Any member, but for one.
+fn pick(world: &mut World, except: Option<usize>) -> Option<usize> {
+    let members = world.hosts.iter().filter(|host| !host.is_retired).map(|host| host.number);
+    let hosts: Vec<usize> = members.filter(|at| Some(*at) != except).collect();
     let count = hosts.len() as u64;
     (count > 0).then(|| hosts[world.prng.below(count) as usize])
 }
@@ -117,5 +108,5 @@ fn suspect_of(world: &World, at: usize) -> Option<NodeId> {
 fn leadership(world: &World) -> Option<(usize, Term)> {
     let at = world.leader()?;
     let outline = world.hosts[at].server()?.node.raft().outline();
-    (outline.role == RoleName::Leader).then_some((at, outline.hard_state.term))
+    Some((at, outline.hard_state.term))
 }

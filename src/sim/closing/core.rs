@@ -54,8 +54,7 @@ pub(super) fn heal(world: &mut World) -> Result<Vec<usize>, Violation> {
         if core.contains(&at) { world.heal(at) } else { leave_broken(world, at, &core) }
     }
     world.say(|| format!("=== only {core:?} are healed"));
-    let start_us = world.now_us + START_US;
-    world.run_until(start_us)?;
+    world.run_for(START_US)?;
     Ok(core)
 }
 
@@ -109,8 +108,7 @@ pub(super) fn commits(world: &mut World, core: &[usize]) -> Result<(), Violation
         let value = world.workload.value();
         let client = world.workload.add_client();
         asked.push(world.ask(client, Call::Set { key: Key(0), value }, *host));
-        let until_us = world.now_us + PROBE_US;
-        world.run_until(until_us)?;
+        world.run_for(PROBE_US)?;
         let is_written =
             |id: &OperationId| matches!(world.workload.answer_of(*id), Some(Return::Written(_)));
         if asked.iter().any(is_written) {
@@ -139,8 +137,7 @@ pub(super) fn finds_the_dead(world: &mut World, core: &[usize]) -> Result<(), Vi
             let detail = format!("n{} does not find out that {id} is dead", host + 1);
             return Err(Violation { property: Property::Membership, detail });
         }
-        let until_us = world.now_us + LOOK_US;
-        world.run_until(until_us)?;
+        world.run_for(LOOK_US)?;
     }
 }
 

@@ -22,8 +22,7 @@ pub(super) fn heal(world: &mut World) {
 pub(super) fn agrees(world: &mut World) -> Result<(), Violation> {
     let end_us = world.now_us + AGREE_US;
     loop {
-        let until_us = world.now_us + LOOK_US;
-        world.run_until(until_us)?;
+        world.run_for(LOOK_US)?;
         let Err(violation) = agree(world) else { return Ok(()) };
         if world.now_us >= end_us {
             return Err(violation);
