@@ -22,7 +22,7 @@ impl Node {
             let configuration = Configuration::decode(entry.body())
                 .expect("an entry that passed its checksum was written by this code");
             if !planted!(SnapshotKeepsOldConfiguration) {
-                self.configuration_delivered(configuration.clone());
+                self.delivered_configuration = configuration.clone();
             }
             self.event(Event::Configured(configuration));
         }
@@ -31,12 +31,6 @@ impl Node {
         if let Some(waiters) = waiters {
             self.answer_committed(waiters, first_revision);
         }
-    }
-
-    /// This configuration is the one at what was delivered.
-    pub(super) fn configuration_delivered(&mut self, configuration: Configuration) {
-        self.was_member |= configuration.contains(self.id);
-        self.delivered_configuration = configuration;
     }
 
     /// Tells those who wait for consecutive commands that they are committed.

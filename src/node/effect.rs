@@ -113,7 +113,7 @@ pub enum Effect {
         /// Its cluster.
         cluster: ClusterId,
     },
-    /// This server was removed from its cluster because it asked to be: stop it.
+    /// This server was removed from its cluster: stop it, and set its data aside.
     Left,
     /// Something a person on call wants in the log.
     Event(Event),
@@ -171,6 +171,8 @@ pub enum Event {
     },
     /// A new configuration is in force.
     Configured(Configuration),
+    /// This server was removed from its cluster, and does not know that it asked for it.
+    Removed,
     /// A peer's message could not be read.
     BadMessage {
         /// The sender.

@@ -13,6 +13,8 @@
 //! - A server that comes with a member's name and a new identity lost its disk. It replaces its old
 //!   self, in one joint change, once it has caught up and the old self is not alive.
 //! - A server is removed when it asks, and only if a majority of those that stay is in contact.
+//! - An identity that was removed is never let in again. Its server is told, sets its data aside and
+//!   comes as a new one.
 //!
 //! There is no removal of members for being dead for long.
 
@@ -83,7 +85,7 @@ impl View<'_> {
                 && self.survives_without(**id)
         })?;
         let mut target = self.configuration.clone();
-        remove(&mut target, id);
+        target.remove(id);
         Some(Change { target, reason: format!("{} leaves", self.name(id)) })
     }
 
@@ -108,7 +110,7 @@ impl View<'_> {
         target.learners.remove(&id);
         target.voters.insert(id);
         for old in &old_selves {
-            remove(&mut target, *old);
+            target.remove(*old);
         }
         let reason = match old_selves.first() {
             None => format!("{name} has caught up"),
@@ -128,7 +130,7 @@ impl View<'_> {
             .filter(|id| target.learners.contains(id))
             .collect();
         for old in old_learners {
-            remove(&mut target, old);
+            target.remove(old);
         }
         target.learners.insert(stranger.id);
         target.members.insert(stranger.id, labels(stranger));
@@ -152,6 +154,7 @@ impl View<'_> {
             member.state == gossip::State::Alive
                 && member.cluster == Some(self.cluster)
                 && !self.configuration.contains(member.id)
+                && (!self.configuration.has_removed(member.id) || planted!(RemovedLetInAgain))
                 && !self.leaving.contains(&member.id)
         })
     }
@@ -196,12 +199,6 @@ impl View<'_> {
     fn name(&self, id: NodeId) -> &str {
         self.configuration.members.get(&id).map_or("a server", |member| member.name.as_str())
     }
-}
-
-fn remove(target: &mut Configuration, id: NodeId) {
-    target.voters.remove(&id);
-    target.learners.remove(&id);
-    target.members.remove(&id);
 }
 
 fn labels(member: &gossip::Member) -> Member {
@@ -346,7 +343,7 @@ mod tests {
         scene.replica(33, 100, NOW_MS);
         let target = scene.change().expect("a change is due");
         assert_eq!(ids(&target.voters), [1, 2, 33]);
-        assert!(!target.contains(NodeId(3)));
+        assert!(target.has_removed(NodeId(3)));
     }
 
     #[test]
@@ -366,6 +363,13 @@ mod tests {
         scene.replica(3, 100, 0);
         scene.hear_of(3, "n3", gossip::State::Dead);
         assert_eq!(scene.change(), None, "1 alone is no majority of 1 and 3");
+    }
+
+    #[test]
+    fn who_was_removed_is_never_let_in_again() {
+        let mut scene = Scene::of_voters(&[1, 2, 3]);
+        scene.configuration.remove(NodeId(2));
+        assert_eq!(scene.change(), None, "it is alive, and a member no more");
     }
 
     #[test]

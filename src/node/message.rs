@@ -8,7 +8,7 @@
 //!   1      id u64, commands ...               Forward
 //!   2      id u64, outcome u8, revision u64   ForwardReply
 //!   3                                         Leave
-//!   4                                         LeaveReply
+//!   4                                         Removed
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -38,8 +38,8 @@ pub enum PeerMessage {
     },
     /// The sender wants to be removed from the cluster for good.
     Leave,
-    /// The receiver is not, or no longer, a member.
-    LeaveReply,
+    /// The receiver is not a member, and will never be one under its identity.
+    Removed,
 }
 
 /// What became of a forwarded batch.
@@ -71,7 +71,7 @@ const RAFT: u8 = 0;
 const FORWARD: u8 = 1;
 const FORWARD_REPLY: u8 = 2;
 const LEAVE: u8 = 3;
-const LEAVE_REPLY: u8 = 4;
+const REMOVED: u8 = 4;
 
 const COMMITTED: u8 = 0;
 const REFUSED: u8 = 1;
@@ -102,7 +102,7 @@ impl PeerMessage {
                 out.put_u64_le(revision.0);
             }
             PeerMessage::Leave => out.put_u8(LEAVE),
-            PeerMessage::LeaveReply => out.put_u8(LEAVE_REPLY),
+            PeerMessage::Removed => out.put_u8(REMOVED),
         }
     }
 
@@ -121,7 +121,7 @@ impl PeerMessage {
             }
             FORWARD_REPLY => decode_forward_reply(&mut bytes)?,
             LEAVE => PeerMessage::Leave,
-            LEAVE_REPLY => PeerMessage::LeaveReply,
+            REMOVED => PeerMessage::Removed,
             other => return Err(PeerMessageError::Tag(other)),
         };
         if bytes.is_empty() { Ok(message) } else { Err(PeerMessageError::Length) }
@@ -160,7 +160,7 @@ mod tests {
             (any::<u64>(), outcome)
                 .prop_map(|(id, outcome)| PeerMessage::ForwardReply { id, outcome }),
             Just(PeerMessage::Leave),
-            Just(PeerMessage::LeaveReply),
+            Just(PeerMessage::Removed),
         ]
     }
 

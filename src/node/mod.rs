@@ -117,8 +117,6 @@ pub struct Node {
     revision: Revision,
     /// The configuration as of `delivered`: what a snapshot cut there must carry.
     delivered_configuration: Configuration,
-    /// Whether a delivered configuration has named this server since it started.
-    was_member: bool,
     snapshots: Snapshots,
 
     leadership: Leadership,
@@ -132,6 +130,8 @@ pub struct Node {
     connected: BTreeSet<NodeId>,
     /// As the leader: members that asked to be removed.
     leaving_members: BTreeSet<NodeId>,
+    /// As the leader: when to tell those that were removed so again.
+    tell_removed_at_ms: u64,
     /// Names whose conflict was reported.
     reported_conflicts: BTreeSet<NodeId>,
     departure: requests::Departure,
@@ -165,7 +165,6 @@ impl Node {
             delivered: snapshot.index,
             delivered_term: snapshot.term,
             revision: snapshot.revision,
-            was_member: snapshot.configuration.contains(id),
             delivered_configuration: snapshot.configuration,
             leadership: Leadership::default(),
             after_persist: VecDeque::new(),
@@ -173,6 +172,7 @@ impl Node {
             linked_configuration: None,
             connected: BTreeSet::new(),
             leaving_members: BTreeSet::new(),
+            tell_removed_at_ms: now_ms,
             reported_conflicts: BTreeSet::new(),
             departure: requests::Departure::Staying,
             housekeeping_at_ms: now_ms,
@@ -197,6 +197,7 @@ impl Node {
             self.look_for_cluster(now_ms);
             self.depart(now_ms);
             self.follow_policy(now_ms);
+            self.tell_removed(now_ms);
         }
     }
 
@@ -211,7 +212,7 @@ impl Node {
                 self.forward_answered(id, from, outcome, now_ms);
             }
             Ok(PeerMessage::Leave) => self.leave_received(from),
-            Ok(PeerMessage::LeaveReply) => self.leave_confirmed(),
+            Ok(PeerMessage::Removed) => self.removed(),
             Err(error) => self.event(Event::BadMessage { from, cause: error.to_string() }),
         }
     }
@@ -313,7 +314,7 @@ impl Node {
         if !planted!(InstallKeepsRevision) {
             self.revision = meta.revision;
         }
-        self.configuration_delivered(meta.configuration.clone());
+        self.delivered_configuration = meta.configuration.clone();
         self.snapshots.installed();
         self.raft.snapshot_installed(meta, now_ms);
     }

@@ -6,8 +6,12 @@ use super::Node;
 use super::effect::{Effect, Event};
 use super::joining::{ASK_INTERVAL_MS, REJOIN_INTERVAL_MS, Step};
 use super::membership::{Replica, View};
+use super::message::PeerMessage;
 use crate::gossip::{self, State};
 use crate::types::{ClusterId, Configuration, HardState, Index, Member, NodeId, Term};
+
+/// How often the leader tells a living server that it was removed.
+const TELL_REMOVED_INTERVAL_MS: u64 = 1_000;
 
 impl Node {
     /// The cluster id is durable: this node is a member from now on.
@@ -122,6 +126,23 @@ impl Node {
             if self.raft.propose_configuration(change.target.clone()).is_ok() {
                 self.event(Event::Proposed { target: change.target, reason: change.reason });
             }
+        }
+    }
+
+    /// As the leader, tells living servers that were removed so. Whoever crashed before it heard that
+    /// hears from nobody else any more.
+    pub(super) fn tell_removed(&mut self, now_ms: u64) {
+        if !self.is_leader() || now_ms < self.tell_removed_at_ms {
+            return;
+        }
+        self.tell_removed_at_ms = now_ms + TELL_REMOVED_INTERVAL_MS;
+        let is_removed = |member: &&gossip::Member| {
+            member.state == State::Alive && self.delivered_configuration.has_removed(member.id)
+        };
+        let removed: Vec<NodeId> =
+            self.gossip.members().filter(is_removed).map(|member| member.id).collect();
+        for id in removed {
+            self.send(id, PeerMessage::Removed);
         }
     }
 

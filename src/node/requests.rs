@@ -30,7 +30,7 @@ pub(super) enum Departure {
     Stopping,
     /// It asks the leader to be removed, next at this time.
     Leaving { ask_at_ms: u64 },
-    /// It was removed.
+    /// It was removed from its cluster.
     Left,
 }
 
@@ -221,17 +221,15 @@ impl Node {
     /// Moves this server's departure along.
     pub(super) fn depart(&mut self, now_ms: u64) {
         match self.departure {
-            Departure::Staying | Departure::Left => {}
+            Departure::Left => {}
+            _ if self.delivered_configuration.has_removed(self.id) => self.removed(),
+            Departure::Staying => {}
             Departure::Stopping => {
                 if self.leadership.leader.is_none() {
-                    let writes = self.writes.take_waiting();
-                    self.fail(writes, Failure::ShuttingDown);
-                    let reads = self.reads.take_all();
-                    self.fail_tickets(reads, Failure::ShuttingDown);
+                    self.turn_waiting_away();
                 }
                 self.hand_over(now_ms);
             }
-            Departure::Leaving { .. } if self.was_removed() => self.leave_confirmed(),
             Departure::Leaving { ask_at_ms } if now_ms >= ask_at_ms => {
                 self.departure = Departure::Leaving { ask_at_ms: now_ms + LEAVE_RETRY_MS };
                 self.ask_to_leave(now_ms);
@@ -273,24 +271,32 @@ impl Node {
         let gone = |configuration: &crate::types::Configuration| !configuration.contains(from);
         if gone(self.raft.status().configuration) && gone(&self.delivered_configuration) {
             self.leaving_members.remove(&from);
-            self.send(from, PeerMessage::LeaveReply);
+            self.send(from, PeerMessage::Removed);
         } else {
             self.leaving_members.insert(from);
         }
     }
 
-    /// The leader says that this server is no member any more.
-    pub(super) fn leave_confirmed(&mut self) {
-        if matches!(self.departure, Departure::Leaving { .. }) {
-            self.departure = Departure::Left;
-            self.effects.push_back(Effect::Left);
+    /// This server is no member any more, by its own log or by the leader's word. It may not know that
+    /// it asked for it: a crash forgets the wish.
+    pub(super) fn removed(&mut self) {
+        if self.departure == Departure::Left {
+            return;
         }
+        if !matches!(self.departure, Departure::Leaving { .. }) {
+            self.event(Event::Removed);
+        }
+        self.departure = Departure::Left;
+        self.turn_waiting_away();
+        self.effects.push_back(Effect::Left);
     }
 
-    /// Whether a configuration behind one that named this server names it no more. A configuration
-    /// that has never named it says nothing: after a restart it may be from before it joined.
-    fn was_removed(&self) -> bool {
-        self.was_member && !self.delivered_configuration.contains(self.id)
+    /// Fails the requests that nothing was done for yet.
+    fn turn_waiting_away(&mut self) {
+        let writes = self.writes.take_waiting();
+        self.fail(writes, Failure::ShuttingDown);
+        let reads = self.reads.take_all();
+        self.fail_tickets(reads, Failure::ShuttingDown);
     }
 
     /// Whether requests are refused at the door.

@@ -169,3 +169,18 @@ fn a_server_that_is_told_to_leave_right_after_a_restart_goes_once_it_is_removed(
     cluster.run_until("it has left", |cluster| cluster.servers[&NodeId(follower)].has_left);
     assert!(!cluster.voters().contains(&follower), "it left while it still had a vote");
 }
+
+#[test]
+fn a_server_that_crashed_before_it_heard_of_its_removal_is_told() {
+    let mut cluster = Cluster::settled(3);
+    let follower = follower_of(&cluster);
+    cluster.leave(follower);
+    cluster.run_until("it is no voter", |cluster| !cluster.voters().contains(&follower));
+    if cluster.servers[&NodeId(follower)].has_left {
+        panic!("it heard of its removal before this test could stop it");
+    }
+    // It forgets that it asked to leave, and believes that it is a voter.
+    cluster.restart(follower);
+    cluster.run_until("it has left", |cluster| cluster.servers[&NodeId(follower)].has_left);
+    assert!(!cluster.voters().contains(&follower), "an identity serves once");
+}

@@ -247,6 +247,8 @@ bugs! {
         DeadVotersRemoved: "17: automatic removal shrinks the quorum" => "voters never below the floor",
         /// A server with a living member's name and another identity takes its place.
         LivingNamesakeReplaced: "17: automatic removal shrinks the quorum" => "voters never below the floor",
+        /// Whoever was removed is let in again as long as it is alive.
+        RemovedLetInAgain: "pitfall: the removed member's return" => "liveness",
         /// A server with an empty disk makes a cluster of its own before its seeds can have answered.
         FoundsWithoutAsking: "17: a rolling restart loses the cluster" => "one cluster",
         /// Whatever becomes durable, all messages that wait for the disk leave.

@@ -16,6 +16,10 @@ pub(super) fn record(event: &Event) {
             let members = describe(configuration);
             info!(members, joint = configuration.is_joint(), "the members changed");
         }
+        Event::Removed => warn!(
+            "this server was removed from its cluster while it was down; \
+             its data is set aside, and it joins as a new one when it is started again"
+        ),
         Event::BadMessage { from, cause } => {
             warn!(%from, cause, "a peer sent a message that this version cannot read; is it of another version?");
         }

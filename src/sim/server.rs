@@ -491,6 +491,7 @@ fn event_line(event: &Event) -> String {
         Event::BadMessage { .. }
         | Event::BadGossip { .. }
         | Event::ManyClusters(_)
+        | Event::Removed
         | Event::NameTaken { .. } => format!("{event:?}"),
     }
 }
@@ -500,7 +501,7 @@ fn message_line(message: &PeerMessage) -> String {
     match message {
         PeerMessage::Raft(message) => message.to_string(),
         PeerMessage::Forward { id, commands } => format!("batch {id}, {} bytes", commands.len()),
-        PeerMessage::ForwardReply { .. } | PeerMessage::Leave | PeerMessage::LeaveReply => {
+        PeerMessage::ForwardReply { .. } | PeerMessage::Leave | PeerMessage::Removed => {
             format!("{message:?}")
         }
     }

@@ -3,6 +3,8 @@
 //! A change of voters goes through a joint configuration (Raft §6): while `outgoing` is not empty,
 //! every decision needs a majority of `voters` and a majority of `outgoing`. Learners receive the
 //! log and count for nothing.
+//!
+//! An identity serves once: who was removed is remembered, is never let in again, and is told so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +17,9 @@ use super::{EntryBuilder, EntryKind, NodeId};
 const MAX_MEMBERS: usize = 64;
 /// The longest name or address of a member, in bytes.
 const MAX_LABEL_BYTES: usize = 255;
+/// How many removed identities are remembered. One that is forgotten and comes back is a stranger: it
+/// is let in as a learner, which is safe, only less tidy.
+const MAX_REMOVED: usize = 256;
 
 /// What the cluster knows of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +43,9 @@ pub struct Configuration {
     pub learners: BTreeSet<NodeId>,
     /// Every id of the three sets, and no other.
     pub members: BTreeMap<NodeId, Member>,
+    /// The identities removed last, oldest first. In a joint configuration they may still be among
+    /// `outgoing`.
+    pub removed: Vec<NodeId>,
 }
 
 /// Why bytes are not a configuration.
@@ -90,6 +98,23 @@ impl Configuration {
         self.members.contains_key(&id)
     }
 
+    /// Whether `id` was a member, and is one no more.
+    #[must_use]
+    pub fn has_removed(&self, id: NodeId) -> bool {
+        self.removed.contains(&id) && !self.contains(id)
+    }
+
+    /// Takes a member out, for good.
+    pub fn remove(&mut self, id: NodeId) {
+        self.voters.remove(&id);
+        self.learners.remove(&id);
+        if self.members.remove(&id).is_some() {
+            self.removed.push(id);
+            let forgotten = self.removed.len().saturating_sub(MAX_REMOVED);
+            self.removed.drain(..forgotten);
+        }
+    }
+
     /// Writes it into an entry that is still to be sealed.
     ///
     /// # Panics
@@ -101,7 +126,8 @@ impl Configuration {
         builder
     }
 
-    /// Appends its bytes: a count, then per member an id, its roles, and three labelled strings.
+    /// Appends its bytes: a count, then per member an id, its roles, and three labelled strings; a
+    /// count, then the removed ids.
     pub fn encode(&self, out: &mut BytesMut) {
         assert!(
             self.members.len() <= MAX_MEMBERS,
@@ -122,6 +148,9 @@ impl Configuration {
                 out.put_slice(label.as_bytes());
             }
         }
+        assert!(self.removed.len() <= MAX_REMOVED, "at most {MAX_REMOVED} ids are remembered");
+        out.put_u16_le(self.removed.len() as u16);
+        self.removed.iter().for_each(|id| out.put_u64_le(id.0));
     }
 
     /// Reads what [`encode`](Configuration::encode) wrote; nothing may follow it.
@@ -155,6 +184,14 @@ impl Configuration {
             let rpc_addr = read_label(&mut bytes)?;
             configuration.members.insert(id, Member { name, peer_addr, rpc_addr });
         }
+        let count = bytes.try_get_u16_le().map_err(|_| ConfigurationError::Length)?;
+        if count as usize > MAX_REMOVED {
+            return Err(ConfigurationError::Limit);
+        }
+        for _ in 0..count {
+            let id = bytes.try_get_u64_le().map_err(|_| ConfigurationError::Length)?;
+            configuration.removed.push(NodeId(id));
+        }
         if bytes.has_remaining() { Err(ConfigurationError::Length) } else { Ok(configuration) }
     }
 }
@@ -176,8 +213,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_back_as_it_was_written(roles in proptest::collection::btree_map(1u64.., 1u8..8, 0..9)) {
-            let mut configuration = Configuration::default();
+        fn reads_back_as_it_was_written(
+            roles in proptest::collection::btree_map(1u64.., 1u8..8, 0..9),
+            removed in proptest::collection::vec(1u64.., 0..9),
+        ) {
+            let removed = removed.into_iter().map(NodeId).collect();
+            let mut configuration = Configuration { removed, ..Configuration::default() };
             for (id, role) in roles {
                 let id = NodeId(id);
                 if role & VOTER != 0 { configuration.voters.insert(id); }
@@ -195,5 +236,21 @@ mod tests {
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = Configuration::decode(Bytes::from(bytes));
         }
+    }
+
+    #[test]
+    fn who_was_removed_is_remembered_up_to_a_limit() {
+        let member =
+            Member { name: "n".to_owned(), peer_addr: String::new(), rpc_addr: String::new() };
+        let mut configuration = Configuration::default();
+        for id in 0..=MAX_REMOVED as u64 {
+            configuration.members.insert(NodeId(id), member.clone());
+            assert!(!configuration.has_removed(NodeId(id)));
+            configuration.remove(NodeId(id));
+            assert!(configuration.has_removed(NodeId(id)));
+        }
+        assert!(!configuration.has_removed(NodeId(0)), "the oldest makes room");
+        configuration.remove(NodeId(9_999));
+        assert!(!configuration.has_removed(NodeId(9_999)), "it has never been a member");
     }
 }
