@@ -80,6 +80,13 @@ pub(super) struct Found {
     pub(super) entries: Vec<Entry>,
 }
 
+impl Found {
+    /// A server that belongs to no cluster.
+    fn nothing(identity: Identity) -> Found {
+        Found { identity, hard_state: HardState::default(), snapshot: None, entries: Vec::new() }
+    }
+}
+
 impl Host {
     /// A machine without data.
     pub(super) fn new(number: usize, disk: SimDisk, clock: Clock, plan: &Plan) -> Host {
@@ -170,7 +177,7 @@ impl Host {
         let segment_bytes = plan.segment_bytes;
         let recovered = Storage::recover(&self.disk.view(), segment_bytes)?;
         let start = match recovered {
-            Some(recovered) => Start {
+            Some(recovered) if recovered.identity.cluster.is_some() => Start {
                 ops: recovered.repairs.into(),
                 storage: recovered.storage,
                 found: Found {
@@ -179,6 +186,12 @@ impl Host {
                     snapshot: recovered.snapshot,
                     entries: recovered.entries,
                 },
+            },
+            // A crash between the first entry of a cluster and its id: nobody knows of that cluster.
+            Some(recovered) => Start {
+                ops: recovered.repairs.into(),
+                storage: recovered.storage,
+                found: Found::nothing(recovered.identity),
             },
             None => self.start_anew(segment_bytes),
         };
@@ -195,13 +208,7 @@ impl Host {
         );
         let identity = Identity { node, cluster: None };
         let (storage, ops) = Storage::create(identity, segment_bytes);
-        let found = Found {
-            identity,
-            hard_state: HardState::default(),
-            snapshot: None,
-            entries: Vec::new(),
-        };
-        Start { ops: ops.into(), storage, found }
+        Start { ops: ops.into(), storage, found: Found::nothing(identity) }
     }
 
     /// The repairs are durable: loads the snapshot and begins to run.
@@ -220,15 +227,10 @@ impl Host {
         }
         let id = found.identity.node;
         let config = self.config(found.identity, plan, now_us);
-        let recovered = if found.identity.cluster.is_some() {
-            raft::Recovered {
-                hard_state: found.hard_state,
-                snapshot: found.snapshot.unwrap_or_default(),
-                entries: found.entries,
-            }
-        } else {
-            // A crash between the first entry of a cluster and its id: nobody knows of that cluster.
-            raft::Recovered::default()
+        let recovered = raft::Recovered {
+            hard_state: found.hard_state,
+            snapshot: found.snapshot.unwrap_or_default(),
+            entries: found.entries,
         };
         let now_ms = self.clock.steady_ms(now_us);
         let node = Node::new(config, node::Recovered { raft: recovered }, now_ms);
