@@ -59,12 +59,16 @@ pub(super) fn heal(world: &mut World) -> Result<Vec<usize>, Violation> {
 }
 
 /// Every configuration that the core may have to decide under: a learner that is in contact when
-/// the healing begins may be a voter a moment later.
+/// the healing begins may be a voter a moment later, in place of its old self.
 fn in_play(world: &World) -> Vec<Configuration> {
     let mut in_play = world.watch.configurations_in_play();
     let present: BTreeSet<NodeId> = world.hosts.iter().filter_map(|host| host.identity).collect();
     for mut grown in in_play.clone() {
+        let name = |id: &NodeId| grown.members.get(id).map(|member| &member.name);
         let joining: Vec<NodeId> = grown.learners.intersection(&present).copied().collect();
+        let is_replaced = |id: &NodeId| joining.iter().any(|new| name(new) == name(id));
+        let replaced: Vec<NodeId> = grown.voters.iter().copied().filter(is_replaced).collect();
+        replaced.iter().for_each(|old| grown.remove(*old));
         grown.voters.extend(joining);
         in_play.push(grown);
     }
