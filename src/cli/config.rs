@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_norway::Value;
@@ -51,11 +52,25 @@ pub(crate) struct ServeArgs {
     /// Join through these members, comma separated or repeated [env: MOKV_START_JOIN_ADDRS]
     #[arg(long, value_name = "HOST:PORT")]
     start_join_addrs: Vec<String>,
+    /// Listen on this address [env: MOKV_LISTEN_IP] [default: the address of --bind-addr's host]
+    #[arg(long, value_name = "IP")]
+    listen_ip: Option<String>,
     /// Make a new cluster unless a member to join or the data directory knows one
     /// [env: MOKV_BOOTSTRAP] [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     bootstrap: Option<String>,
+    /// Make a new cluster together with others, once so many servers with this flag know each other
+    /// [env: MOKV_BOOTSTRAP_EXPECT] [default: 0, never]
+    #[arg(long, value_name = "N")]
+    bootstrap_expect: Option<String>,
+    /// Remove a member that is dead for this long, in milliseconds; 0 is never
+    /// [env: MOKV_DEAD_SERVER_TIMEOUT_MS] [default: 600000]
+    #[arg(long, value_name = "MS")]
+    dead_server_timeout_ms: Option<String>,
+    /// Do not remove the dead from among so few voters [env: MOKV_MIN_VOTERS] [default: 3]
+    #[arg(long, value_name = "N")]
+    min_voters: Option<String>,
     /// Port for metrics over HTTP [env: MOKV_METRICS_PORT] [default: 4000]
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<String>,
@@ -80,7 +95,7 @@ struct Key {
     apply: fn(&mut Settings, &str) -> Result<(), String>,
 }
 
-const KEYS: [Key; 11] = [
+const KEYS: [Key; 15] = [
     Key { name: "data-dir", apply: |s, text| parsed(&mut s.data_dir, Ok(text.into())) },
     Key { name: "node-name", apply: |s, text| parsed(&mut s.node_name, Ok(text.into())) },
     Key { name: "bind-addr", apply: |s, text| parsed(&mut s.bind_addr, Ok(text.into())) },
@@ -89,7 +104,14 @@ const KEYS: [Key; 11] = [
         name: START_JOIN_ADDRS,
         apply: |s, text| parsed(&mut s.start_join_addrs, Ok(split_list(text))),
     },
+    Key { name: "listen-ip", apply: |s, text| parsed(&mut s.listen_ip, ip(text).map(Some)) },
     Key { name: "bootstrap", apply: |s, text| parsed(&mut s.bootstrap, boolean(text)) },
+    Key { name: "bootstrap-expect", apply: |s, text| parsed(&mut s.bootstrap_expect, count(text)) },
+    Key {
+        name: "dead-server-timeout-ms",
+        apply: |s, text| parsed(&mut s.dead_server_timeout_ms, count(text)),
+    },
+    Key { name: "min-voters", apply: |s, text| parsed(&mut s.min_voters, count(text)) },
     Key { name: "metrics-port", apply: |s, text| parsed(&mut s.metrics_port, port(text)) },
     Key { name: "shards", apply: |s, text| parsed(&mut s.shards, count(text)) },
     Key { name: "log-level", apply: |s, text| parsed(&mut s.log_level, log_level(text)) },
@@ -205,7 +227,11 @@ fn flag_layer(args: &ServeArgs) -> Layer {
         bind_addr,
         rpc_port,
         start_join_addrs,
+        listen_ip,
         bootstrap,
+        bootstrap_expect,
+        dead_server_timeout_ms,
+        min_voters,
         metrics_port,
         shards,
         log_level,
@@ -219,7 +245,11 @@ fn flag_layer(args: &ServeArgs) -> Layer {
         ("bind-addr", bind_addr),
         ("rpc-port", rpc_port),
         (START_JOIN_ADDRS, joined),
+        ("listen-ip", listen_ip),
         ("bootstrap", bootstrap),
+        ("bootstrap-expect", bootstrap_expect),
+        ("dead-server-timeout-ms", dead_server_timeout_ms),
+        ("min-voters", min_voters),
         ("metrics-port", metrics_port),
         ("shards", shards),
         ("log-level", log_level),
@@ -359,6 +389,10 @@ fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("{text:?} is not a port; give a number from 1 to 65535"))
 }
 
+fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IP address, such as 0.0.0.0"))
+}
+
 fn count<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?} is not a whole number from 0"))
 }
@@ -451,7 +485,11 @@ mod tests {
             ("bind-addr", "10.0.0.1:9401"),
             ("rpc-port", "9400"),
             ("start-join-addrs", "a:1,b:2"),
-            ("bootstrap", "true"),
+            ("listen-ip", "0.0.0.0"),
+            ("bootstrap", "false"), // the next one means more; it has a test of its own
+            ("bootstrap-expect", "5"),
+            ("dead-server-timeout-ms", "7000"),
+            ("min-voters", "2"),
             ("metrics-port", "9000"),
             ("shards", "0"),
             ("log-level", "DEBUG"),
@@ -470,7 +508,11 @@ mod tests {
             bind_addr: "10.0.0.1:9401".to_owned(),
             rpc_port: 9400,
             start_join_addrs: vec!["a:1".to_owned(), "b:2".to_owned()],
-            bootstrap: true,
+            listen_ip: Some(IpAddr::from([0, 0, 0, 0])),
+            bootstrap: false,
+            bootstrap_expect: 5,
+            dead_server_timeout_ms: 7_000,
+            min_voters: 2,
             metrics_port: 9000,
             shards: 0,
             log_level: tracing::Level::DEBUG,
@@ -520,8 +562,8 @@ mod tests {
                 "zebra: 1",
                 "",
                 "x.yaml: unknown key zebra; the keys are data-dir, node-name, bind-addr, rpc-port, \
-                 start-join-addrs, bootstrap, metrics-port, shards, log-level, log-format, \
-                 drain-timeout-ms",
+                 start-join-addrs, listen-ip, bootstrap, bootstrap-expect, dead-server-timeout-ms, \
+                 min-voters, metrics-port, shards, log-level, log-format, drain-timeout-ms",
             ),
             (
                 "rpc-port: many",
@@ -546,6 +588,17 @@ mod tests {
                 "",
                 "x.yaml: bind-addr: \"localhost\" is not host:port, such as 127.0.0.1:8401 or \
                  node-1.kv:8401",
+            ),
+            (
+                "listen-ip: here",
+                "",
+                "x.yaml: listen-ip: \"here\" is not an IP address, such as 0.0.0.0",
+            ),
+            (
+                "",
+                "--bootstrap --bootstrap-expect 3",
+                "--bootstrap-expect: it says the same as bootstrap, for many servers; give one of \
+                 the two",
             ),
             ("", "--shards x", "--shards: \"x\" is not a whole number from 0"),
             (

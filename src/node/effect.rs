@@ -97,7 +97,7 @@ pub enum Effect {
     CreateCluster {
         /// The new cluster's identity.
         cluster: ClusterId,
-        /// Its first entry: a configuration of this server alone.
+        /// Its first entry: a configuration of its founders.
         entry: Entry,
         /// The term of that entry.
         hard_state: HardState,

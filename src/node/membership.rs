@@ -10,13 +10,13 @@
 //! Gossip is a hint and changes nothing by itself: only the leader proposes, one change at a time.
 //! - A new server is always a learner first, so that adding it cannot cost a quorum.
 //! - A restart or a crash changes nothing: the server stays a voter.
+//! - A member that has been dead for longer than [`MembershipPolicy::dead_after_ms`] is removed, one
+//!   at a time, as long as enough voters stay and a majority of them is healthy before and after.
 //! - A server that comes with a member's name and a new identity lost its disk. It replaces its old
 //!   self, in one joint change, once it has caught up and the old self is not alive.
 //! - A server is removed when it asks, and only if a majority of those that stay is in contact.
 //! - An identity that was removed is never let in again. Its server is told, sets its data aside and
 //!   comes as a new one.
-//!
-//! There is no removal of members for being dead for long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,15 @@ const MAX_PROMOTION_LAG: u64 = 64;
 const CONTACT_MS: u64 = 1_000;
 /// The most members the policy lets in, learners included.
 const MAX_MEMBERS: usize = 32;
+
+/// When the dead are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MembershipPolicy {
+    /// A member that is dead, and silent towards this leader, for so long is removed; 0: never.
+    pub dead_after_ms: u64,
+    /// The dead are not removed from among so few voters.
+    pub min_voters: usize,
+}
 
 /// What the leader knows of a follower's replication.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +54,7 @@ pub(super) struct View<'a> {
     /// The leader itself.
     pub(super) local: NodeId,
     pub(super) cluster: ClusterId,
+    pub(super) policy: MembershipPolicy,
     /// The latest configuration; no change is in flight.
     pub(super) configuration: &'a Configuration,
     pub(super) last_index: Index,
@@ -67,6 +77,7 @@ impl View<'_> {
     pub(super) fn next_change(&self) -> Option<Change> {
         self.removal()
             .or_else(|| self.promotion())
+            .or_else(|| self.dead_removal())
             .or_else(|| self.address_change())
             .or_else(|| self.admission())
     }
@@ -91,10 +102,41 @@ impl View<'_> {
 
     /// Whether a majority of the voters that stay keeps up with this leader.
     fn survives_without(&self, id: NodeId) -> bool {
-        let rest: Vec<NodeId> =
-            self.configuration.voters.iter().copied().filter(|voter| *voter != id).collect();
-        let healthy = rest.iter().filter(|voter| self.keeps_up(**voter)).count();
-        !rest.is_empty() && healthy > rest.len() / 2
+        self.is_healthy(self.configuration.voters.iter().filter(|voter| **voter != id))
+    }
+
+    /// Whether a majority of `voters` keeps up with this leader.
+    fn is_healthy<'b>(&self, voters: impl Iterator<Item = &'b NodeId> + Clone) -> bool {
+        voters.clone().filter(|voter| self.keeps_up(**voter)).count() > voters.count() / 2
+    }
+
+    fn dead_removal(&self) -> Option<Change> {
+        let voters = &self.configuration.voters;
+        let may_spare = |id: NodeId| {
+            !voters.contains(&id)
+                || voters.len() > self.policy.min_voters
+                    && self.is_healthy(voters.iter())
+                    && self.survives_without(id)
+        };
+        let members = self.configuration.members.keys().copied();
+        let id = members.into_iter().find(|id| self.is_long_dead(*id) && may_spare(*id))?;
+        let mut target = self.configuration.clone();
+        target.remove(id);
+        let reason = format!("{} has been dead for {} ms", self.name(id), self.silent_ms(id));
+        Some(Change { target, reason })
+    }
+
+    /// Whether gossip does not know it to be alive, and this leader has not heard from it for long.
+    fn is_long_dead(&self, id: NodeId) -> bool {
+        let state = self.gossip.get(&id).map(|member| member.state);
+        let is_gone = matches!(state, None | Some(gossip::State::Dead | gossip::State::Left));
+        let dead_after_ms = self.policy.dead_after_ms;
+        is_gone && dead_after_ms > 0 && self.silent_ms(id) >= dead_after_ms
+    }
+
+    fn silent_ms(&self, id: NodeId) -> u64 {
+        let last = self.replicas.get(&id).map_or(self.now_ms, |replica| replica.last_contact_ms);
+        self.now_ms.saturating_sub(last)
     }
 
     fn promotion(&self) -> Option<Change> {
@@ -177,10 +219,7 @@ impl View<'_> {
     }
 
     fn in_contact(&self, id: NodeId) -> bool {
-        id == self.local
-            || self.replicas.get(&id).is_some_and(|replica| {
-                self.now_ms.saturating_sub(replica.last_contact_ms) < CONTACT_MS
-            })
+        id == self.local || self.replicas.contains_key(&id) && self.silent_ms(id) < CONTACT_MS
     }
 
     /// Whether it is in contact, and has stored something from this leader. A leader that was just
@@ -201,7 +240,7 @@ impl View<'_> {
     }
 }
 
-fn labels(member: &gossip::Member) -> Member {
+pub(super) fn labels(member: &gossip::Member) -> Member {
     Member {
         name: member.name.clone(),
         peer_addr: member.peer_addr.clone(),
@@ -222,6 +261,7 @@ mod tests {
         gossip: Vec<gossip::Member>,
         replicas: BTreeMap<NodeId, Replica>,
         leaving: BTreeSet<NodeId>,
+        policy: MembershipPolicy,
     }
 
     impl Scene {
@@ -231,6 +271,7 @@ mod tests {
                 gossip: Vec::new(),
                 replicas: BTreeMap::new(),
                 leaving: BTreeSet::new(),
+                policy: MembershipPolicy { dead_after_ms: 5_000, min_voters: 3 },
             };
             for id in ids {
                 let member = scene.hear_of(*id, &format!("n{id}"), gossip::State::Alive);
@@ -275,6 +316,7 @@ mod tests {
                 now_ms: NOW_MS,
                 local: NodeId(1),
                 cluster: CLUSTER,
+                policy: self.policy,
                 configuration: &self.configuration,
                 last_index: Index(100),
                 replicas: self.replicas.clone(),
@@ -327,11 +369,64 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_voter_stays_a_voter() {
+    fn a_dead_voter_of_three_stays_a_voter() {
         let mut scene = Scene::of_voters(&[1, 2, 3]);
         scene.hear_of(3, "n3", gossip::State::Dead);
         scene.replica(3, 1, 0);
         assert_eq!(scene.change(), None);
+    }
+
+    #[test]
+    fn a_voter_that_is_dead_for_long_is_removed_where_enough_stay() {
+        let mut scene = Scene::of_voters(&[1, 2, 3, 4]);
+        scene.hear_of(4, "n4", gossip::State::Dead);
+        scene.replica(4, 1, NOW_MS - 4_999);
+        assert_eq!(scene.change(), None, "it may come back");
+        scene.replica(4, 1, NOW_MS - 5_000);
+        let target = scene.change().expect("a change is due");
+        assert_eq!(ids(&target.voters), [1, 2, 3]);
+        assert!(target.has_removed(NodeId(4)));
+    }
+
+    #[test]
+    fn the_silent_whom_gossip_knows_to_live_are_not_removed() {
+        let mut scene = Scene::of_voters(&[1, 2, 3, 4]);
+        scene.replica(4, 1, 0);
+        for state in [gossip::State::Alive, gossip::State::Suspect] {
+            scene.hear_of(4, "n4", state);
+            assert_eq!(scene.change(), None);
+        }
+    }
+
+    #[test]
+    fn the_dead_are_removed_only_by_healthy_majorities_before_and_after() {
+        let mut scene = Scene::of_voters(&[1, 2, 3, 4, 5, 6]);
+        for id in [4, 5, 6] {
+            scene.hear_of(id, &format!("n{id}"), gossip::State::Dead);
+            scene.replica(id, 1, 0);
+        }
+        assert_eq!(scene.change(), None, "3 of 6 are no majority");
+        scene.hear_of(6, "n6", gossip::State::Alive);
+        scene.replica(6, 100, NOW_MS);
+        assert_eq!(ids(&scene.change().expect("a change is due").voters), [1, 2, 3, 5, 6]);
+    }
+
+    #[test]
+    fn nobody_is_removed_for_being_dead_where_that_is_switched_off() {
+        let mut scene = Scene::of_voters(&[1, 2, 3, 4]);
+        scene.policy.dead_after_ms = 0;
+        scene.hear_of(4, "n4", gossip::State::Dead);
+        scene.replica(4, 1, 0);
+        assert_eq!(scene.change(), None);
+    }
+
+    #[test]
+    fn a_dead_learner_is_removed_whatever_the_number_of_voters() {
+        let mut scene = Scene::of_voters(&[1]);
+        scene.learner(4, "n4");
+        scene.hear_of(4, "n4", gossip::State::Dead);
+        scene.replica(4, 1, 0);
+        assert!(!scene.change().expect("a change is due").contains(NodeId(4)));
     }
 
     #[test]

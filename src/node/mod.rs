@@ -39,6 +39,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 pub use effect::{Effect, Event, Failure, Persist, Ticket};
+pub use joining::{Bootstrap, Seeds};
+pub use membership::MembershipPolicy;
 pub use message::{ForwardOutcome, PeerMessage, PeerMessageError};
 pub use requests::{LeaveError, MAX_FORWARDED_BYTES};
 pub use snapshots::SnapshotPolicy;
@@ -46,7 +48,9 @@ pub use status::{Role, ServerView, Status};
 
 use crate::gossip::{self, Gossip};
 use crate::raft::{self, Raft, Ready, ReadyNumber};
-use crate::types::{ClusterId, Configuration, Entry, Index, NodeId, Revision, SnapshotMeta, Term};
+use crate::types::{
+    ClusterId, Configuration, Entry, HardState, Index, NodeId, Revision, SnapshotMeta, Term,
+};
 use freshness::Freshness;
 use joining::Joining;
 use reads::Reads;
@@ -64,11 +68,13 @@ pub struct Config {
     /// Discovery; its id is the node's, its cluster the one the node belongs to already.
     pub gossip: gossip::Config,
     /// Whether to make a cluster if no seed knows one.
-    pub bootstrap: bool,
+    pub bootstrap: Bootstrap,
     /// The identity of a cluster this node would make.
     pub fresh_cluster: ClusterId,
     /// When to take snapshots.
     pub snapshots: SnapshotPolicy,
+    /// When to remove the dead.
+    pub membership: MembershipPolicy,
 }
 
 /// What survived on disk.
@@ -95,10 +101,12 @@ pub struct Node {
     /// `None` until this node entered a cluster; it never changes after that.
     cluster: Option<ClusterId>,
     fresh_cluster: ClusterId,
+    /// The first entry of the cluster that this node is making, and its term.
+    founding: Option<(Entry, HardState)>,
     /// The search for a cluster, while there is none.
     joining: Joining,
-    /// Where the seeds were resolved to, without this node.
-    seeds: Option<BTreeSet<SocketAddr>>,
+    /// Where the seeds' names led to last.
+    seeds: Option<Seeds>,
     /// When this member last asked its seeds for others, if it has.
     asked_at_ms: Option<u64>,
 
@@ -135,6 +143,7 @@ pub struct Node {
     /// Names whose conflict was reported.
     reported_conflicts: BTreeSet<NodeId>,
     departure: requests::Departure,
+    membership: MembershipPolicy,
     housekeeping_at_ms: u64,
     effects: VecDeque<Effect>,
 }
@@ -154,7 +163,8 @@ impl Node {
             gossip: Gossip::new(config.gossip, now_ms),
             cluster,
             fresh_cluster: config.fresh_cluster,
-            joining: Joining::new(config.bootstrap, now_ms),
+            founding: None,
+            joining: Joining::new(id, config.bootstrap, now_ms),
             seeds: None,
             asked_at_ms: None,
             writes: Writes::default(),
@@ -175,6 +185,7 @@ impl Node {
             tell_removed_at_ms: now_ms,
             reported_conflicts: BTreeSet::new(),
             departure: requests::Departure::Staying,
+            membership: config.membership,
             housekeeping_at_ms: now_ms,
             effects: VecDeque::new(),
         }
@@ -264,12 +275,12 @@ impl Node {
         }
     }
 
-    /// The answer to [`Effect::ResolveSeeds`]: what could be resolved, without this node.
-    pub fn seeds(&mut self, seeds: BTreeSet<SocketAddr>, now_ms: u64) {
+    /// The answer to [`Effect::ResolveSeeds`].
+    pub fn seeds(&mut self, seeds: Seeds, now_ms: u64) {
         let is_member = self.cluster.is_some();
         let is_met = |addr: &SocketAddr| is_member && self.gossip.is_alive_at(*addr);
         let strangers: Vec<SocketAddr> =
-            seeds.iter().copied().filter(|addr| !is_met(addr)).collect();
+            seeds.addrs.iter().copied().filter(|addr| !is_met(addr)).collect();
         self.gossip.join(&strangers, now_ms);
         self.seeds = Some(seeds);
     }
@@ -419,7 +430,7 @@ impl Node {
     }
 
     /// A node that has just made its cluster starts from the entry that it made durable.
-    fn restart_raft(&mut self, entry: Entry, hard_state: crate::types::HardState, now_ms: u64) {
+    fn restart_raft(&mut self, entry: Entry, hard_state: HardState, now_ms: u64) {
         let snapshot = SnapshotMeta::default();
         let recovered = raft::Recovered { hard_state, snapshot, entries: vec![entry] };
         self.raft = Raft::new(self.raft_config.clone(), recovered, now_ms);

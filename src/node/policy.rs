@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::effect::{Effect, Event};
-use super::joining::{ASK_INTERVAL_MS, REJOIN_INTERVAL_MS, Step};
-use super::membership::{Replica, View};
+use super::joining::{ASK_INTERVAL_MS, REJOIN_INTERVAL_MS, Seeds, Sight, Step};
+use super::membership::{Replica, View, labels};
 use super::message::PeerMessage;
 use crate::gossip::{self, State};
-use crate::types::{ClusterId, Configuration, HardState, Index, Member, NodeId, Term};
+use crate::types::{ClusterId, Configuration, Entry, HardState, Index, NodeId, Term};
 
 /// How often the leader tells a living server that it was removed.
 const TELL_REMOVED_INTERVAL_MS: u64 = 1_000;
@@ -20,8 +20,9 @@ impl Node {
         self.cluster = Some(cluster);
         self.gossip.set_cluster(cluster);
         self.effects.push_back(Effect::ClusterEntered { cluster });
-        if cluster == self.fresh_cluster {
-            let (entry, hard_state) = self.first_entry();
+        if let Some((entry, hard_state)) = self.founding.take()
+            && cluster == self.fresh_cluster
+        {
             self.restart_raft(entry, hard_state, now_ms);
         }
         self.refresh_links();
@@ -55,20 +56,30 @@ impl Node {
         if self.cluster.is_some() {
             return self.look_for_members(now_ms);
         }
-        let heard: BTreeSet<ClusterId> =
-            self.gossip.members().filter_map(|member| member.cluster).collect();
-        let known: BTreeSet<_> = self.gossip.members().map(|member| member.addr).collect();
-        let answered = self.seeds.as_ref().is_some_and(|seeds| seeds.is_subset(&known));
-        match self.joining.step(&heard, answered, now_ms) {
+        match self.joining.step(&self.sight(), now_ms) {
             Step::Ask => self.ask_seeds(),
             Step::Enter(cluster) => self.effects.push_back(Effect::JoinCluster { cluster }),
-            Step::Create => {
-                let (entry, hard_state) = self.first_entry();
+            Step::Create(founders) => {
+                let (entry, hard_state) = self.first_entry(founders);
                 let cluster = self.fresh_cluster;
+                self.founding = Some((entry.clone(), hard_state));
                 self.effects.push_back(Effect::CreateCluster { cluster, entry, hard_state });
             }
             Step::Disagree(clusters) => self.event(Event::ManyClusters(clusters)),
             Step::Wait => {}
+        }
+    }
+
+    fn sight(&self) -> Sight {
+        let looks =
+            |member: &&gossip::Member| member.state == State::Alive && member.cluster.is_none();
+        let is_found = |seeds: &Seeds| {
+            seeds.unresolved == 0 && seeds.addrs.iter().all(|addr| self.gossip.is_alive_at(*addr))
+        };
+        Sight {
+            clusters: self.gossip.members().filter_map(|member| member.cluster).collect(),
+            looking: self.gossip.members().filter(looks).map(|member| member.id).collect(),
+            seeds_answer: self.seeds.as_ref().is_some_and(is_found),
         }
     }
 
@@ -110,6 +121,7 @@ impl Node {
             now_ms,
             local: self.id,
             cluster,
+            policy: self.membership,
             configuration: status.configuration,
             last_index: status.last_index,
             replicas,
@@ -185,16 +197,12 @@ impl Node {
         self.links = wanted;
     }
 
-    /// The first entry of a cluster that this node makes: a configuration of itself alone.
-    fn first_entry(&self) -> (crate::types::Entry, HardState) {
-        let local = self.gossip.member(self.id).expect("a node is a member of its own gossip");
-        let member = Member {
-            name: local.name.clone(),
-            peer_addr: local.peer_addr.clone(),
-            rpc_addr: local.rpc_addr.clone(),
-        };
+    /// The first entry of a cluster that this node makes: a configuration of its founders.
+    fn first_entry(&self, founders: BTreeSet<NodeId>) -> (Entry, HardState) {
+        let known = self.gossip.members().filter(|member| founders.contains(&member.id));
+        let members = known.map(|member| (member.id, labels(member))).collect();
+        let configuration = Configuration { voters: founders, members, ..Configuration::default() };
         let term = Term(1);
-        let entry = Configuration::of_one(self.id, member).to_entry().seal(Index(1), term);
-        (entry, HardState { term, vote: None })
+        (configuration.to_entry().seal(Index(1), term), HardState { term, vote: None })
     }
 }

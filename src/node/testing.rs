@@ -8,12 +8,17 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Config, Effect, Failure, Node, Persist, Recovered, Role, SnapshotPolicy, Ticket};
+use super::{
+    Bootstrap, Config, Effect, Failure, MembershipPolicy, Node, Persist, Recovered, Role, Seeds,
+    SnapshotPolicy, Ticket,
+};
 use crate::raft::{self, ReadyNumber};
 use crate::types::{ClusterId, Command, Entry, HardState, NodeId, Revision, SnapshotMeta};
 use crate::{gossip, types::EntryKind};
 
 const STEP_MS: u64 = 5;
+/// The dead are removed after this time, where enough voters stay.
+pub(super) const DEAD_AFTER_MS: u64 = 40_000;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +78,11 @@ impl Cluster {
         let mut cluster =
             Cluster { now_ms: 1_000, next_ticket: 0, servers, cut_off: BTreeSet::new() };
         for id in 1..=size {
-            cluster.start(id, &format!("n{id}"), id == 1);
+            cluster.start(
+                id,
+                &format!("n{id}"),
+                if id == 1 { Bootstrap::Alone } else { Bootstrap::Never },
+            );
         }
         cluster
     }
@@ -88,15 +97,24 @@ impl Cluster {
         cluster
     }
 
+    /// `size` empty servers that expect each other.
+    pub(super) fn of_founders(size: u64) -> Cluster {
+        let mut cluster = Cluster::new(0);
+        for id in 1..=size {
+            cluster.start(id, &format!("n{id}"), Bootstrap::Together(size as usize));
+        }
+        cluster
+    }
+
     /// Starts an empty server; all others are its seeds.
-    pub(super) fn start(&mut self, id: u64, name: &str, bootstrap: bool) {
+    pub(super) fn start(&mut self, id: u64, name: &str, bootstrap: Bootstrap) {
         self.boot(NodeId(id), name.to_owned(), Disk::default(), bootstrap);
     }
 
     /// Stops a server at once and starts it again with what its disk holds.
     pub(super) fn restart(&mut self, id: u64) {
         let server = self.stop(id);
-        self.boot(NodeId(id), server.name, server.disk, false);
+        self.boot(NodeId(id), server.name, server.disk, Bootstrap::Never);
     }
 
     /// Stops a server at once; its links break.
@@ -245,9 +263,9 @@ impl Cluster {
             }
             Effect::ResolveSeeds { .. } => {
                 let others = self.servers.keys().filter(|other| **other != id);
-                let seeds = others.map(|other| addr(*other)).collect();
+                let addrs = others.map(|other| addr(*other)).collect();
                 let now_ms = self.now_ms;
-                self.own(id).node.seeds(seeds, now_ms);
+                self.own(id).node.seeds(Seeds { addrs, unresolved: 0 }, now_ms);
             }
             Effect::ReadSnapshot { .. } | Effect::TakeSnapshot(_) | Effect::TruncateLog { .. } => {
                 unreachable!("no test writes enough for a snapshot")
@@ -282,7 +300,7 @@ impl Cluster {
         Ticket(self.next_ticket)
     }
 
-    fn boot(&mut self, id: NodeId, name: String, disk: Disk, bootstrap: bool) {
+    fn boot(&mut self, id: NodeId, name: String, disk: Disk, bootstrap: Bootstrap) {
         let raft = raft::Config::lan(id, id.0);
         let identity = gossip::Identity {
             id,
@@ -296,7 +314,8 @@ impl Cluster {
         let gossip = gossip::Config::lan(identity, id.0);
         let fresh_cluster = ClusterId(1000 + id.0);
         let snapshots = SnapshotPolicy::default();
-        let config = Config { raft, gossip, bootstrap, fresh_cluster, snapshots };
+        let membership = MembershipPolicy { dead_after_ms: DEAD_AFTER_MS, min_voters: 3 };
+        let config = Config { raft, gossip, bootstrap, fresh_cluster, snapshots, membership };
         let recovered = raft::Recovered {
             hard_state: disk.hard_state,
             snapshot: SnapshotMeta::default(),

@@ -1,7 +1,9 @@
 //! Stories of whole clusters: requests, leadership, membership.
 
-use super::testing::{Cluster, Outcome};
-use super::{Failure, Role};
+use std::collections::BTreeSet;
+
+use super::testing::{Cluster, DEAD_AFTER_MS, Outcome};
+use super::{Bootstrap, Failure, Role};
 use crate::types::{NodeId, Revision};
 
 fn follower_of(cluster: &Cluster) -> u64 {
@@ -98,7 +100,7 @@ fn all_servers_restart_and_keep_what_was_written() {
 #[test]
 fn a_new_server_joins_as_a_learner_and_becomes_a_voter() {
     let mut cluster = Cluster::settled(3);
-    cluster.start(4, "n4", false);
+    cluster.start(4, "n4", Bootstrap::Never);
     cluster.run_until("it is a learner", |cluster| {
         cluster.servers[&NodeId(4)].node.status().role == Role::Learner
     });
@@ -108,7 +110,7 @@ fn a_new_server_joins_as_a_learner_and_becomes_a_voter() {
 #[test]
 fn a_server_told_to_bootstrap_joins_the_cluster_its_seeds_know() {
     let mut cluster = Cluster::settled(3);
-    cluster.start(4, "n4", true);
+    cluster.start(4, "n4", Bootstrap::Alone);
     cluster.run_until("it is a voter", |cluster| cluster.voters() == [1, 2, 3, 4]);
 }
 
@@ -116,16 +118,63 @@ fn a_server_told_to_bootstrap_joins_the_cluster_its_seeds_know() {
 fn a_wiped_server_comes_back_as_a_new_one_and_replaces_its_old_self() {
     let mut cluster = Cluster::settled(3);
     cluster.stop(3);
-    cluster.start(33, "n3", false);
+    cluster.start(33, "n3", Bootstrap::Never);
     cluster.run_until("it has replaced its old self", |cluster| cluster.voters() == [1, 2, 33]);
 }
 
 #[test]
-fn a_crashed_voter_stays_a_voter() {
+fn a_crashed_voter_of_three_stays_a_voter() {
     let mut cluster = Cluster::settled(3);
     cluster.stop(3);
-    cluster.run_for(30_000);
+    cluster.run_for(2 * DEAD_AFTER_MS);
     assert_eq!(cluster.voters(), [1, 2, 3]);
+}
+
+#[test]
+fn voters_that_stay_dead_are_removed_one_by_one_down_to_three() {
+    let mut cluster = Cluster::settled(6);
+    for id in [4, 5] {
+        cluster.stop(id);
+    }
+    cluster.run_for(DEAD_AFTER_MS / 2);
+    assert_eq!(cluster.voters().len(), 6, "they may come back");
+    cluster.run_until("both are removed", |cluster| cluster.voters() == [1, 2, 3, 6]);
+    let next = (1..=3).find(|id| cluster.leader() != Some(*id)).expect("one follows");
+    cluster.stop(next);
+    cluster.run_until("the third is removed", |cluster| cluster.voters().len() == 3);
+    cluster.run_for(1_000); // until all of them know
+    let last = cluster.voters()[0];
+    cluster.stop(last);
+    cluster.run_for(2 * DEAD_AFTER_MS);
+    assert_eq!(cluster.voters().len(), 3, "no fewer than three are left");
+}
+
+#[test]
+fn servers_that_expect_each_other_make_one_cluster_of_all() {
+    let mut cluster = Cluster::of_founders(3);
+    cluster.run_until("all serve", |cluster| {
+        cluster.servers.values().all(|server| server.node.is_serving())
+    });
+    assert_eq!(cluster.voters(), [1, 2, 3]);
+    let ids: BTreeSet<_> =
+        cluster.servers.values().map(|server| server.node.status().cluster).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[test]
+fn a_founder_alone_decides_nothing() {
+    let mut cluster = Cluster::of_founders(3);
+    cluster.run_until("the first has founded a cluster", |cluster| {
+        cluster.servers[&NodeId(1)].node.status().cluster.is_some()
+    });
+    cluster.cut_off(1, true);
+    let write = cluster.set(1, "a", "1");
+    let outcome = cluster.outcome(1, write);
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    cluster.cut_off(1, false);
+    cluster.run_until("all serve", |cluster| {
+        cluster.servers.values().all(|server| server.node.is_serving())
+    });
 }
 
 #[test]

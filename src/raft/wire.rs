@@ -284,7 +284,11 @@ mod tests {
     fn configuration_of(id: u64) -> Configuration {
         let label = || format!("node-{id}:1");
         let member = Member { name: label(), peer_addr: label(), rpc_addr: label() };
-        Configuration::of_one(NodeId(id), member)
+        Configuration {
+            voters: [NodeId(id)].into(),
+            members: [(NodeId(id), member)].into(),
+            ..Configuration::default()
+        }
     }
 
     /// Entries of rising index and never falling terms, with the position before them.

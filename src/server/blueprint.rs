@@ -8,6 +8,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::disk::StdDisk;
 use super::{ServeError, Settings};
+use crate::node::Bootstrap;
 use crate::storage::{DiskOp, Identity, SEGMENT_BYTES, Storage};
 use crate::types::{ClusterId, Index, NodeId};
 use crate::{gossip, node, raft};
@@ -23,6 +24,8 @@ pub(super) struct Blueprint {
     pub(super) config: node::Config,
     pub(super) recovered: node::Recovered,
     pub(super) seeds: Vec<String>,
+    /// What the listeners of gossip and peers bind.
+    pub(super) bind: SocketAddr,
 }
 
 /// Reads the data directory, or plans a new one.
@@ -82,9 +85,13 @@ fn blueprint(
     let config = node::Config {
         raft: raft::Config::lan(identity.node, random_u64()),
         gossip: gossip::Config::lan(member, random_u64()),
-        bootstrap: settings.bootstrap,
+        bootstrap: bootstrap(settings),
         fresh_cluster: ClusterId(random_u64()),
         snapshots: node::SnapshotPolicy::default(),
+        membership: node::MembershipPolicy {
+            dead_after_ms: settings.dead_server_timeout_ms,
+            min_voters: settings.min_voters,
+        },
     };
     Blueprint {
         data_dir: settings.data_dir.clone(),
@@ -94,6 +101,15 @@ fn blueprint(
         config,
         recovered: node::Recovered::default(),
         seeds: settings.start_join_addrs.clone(),
+        bind: SocketAddr::new(settings.listen_ip(addr.ip()), addr.port()),
+    }
+}
+
+fn bootstrap(settings: &Settings) -> Bootstrap {
+    match settings.bootstrap_expect {
+        0 if settings.bootstrap => Bootstrap::Alone,
+        0 => Bootstrap::Never,
+        expected => Bootstrap::Together(expected),
     }
 }
 

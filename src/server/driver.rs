@@ -11,7 +11,6 @@
 //! that arrived in the turn is handled together.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,7 +29,7 @@ use super::mind::Mind;
 use super::shared::Shared;
 use super::snapshots::Snapshotter;
 use crate::lane::LogWork;
-use crate::node::{Effect, Node, ServerView, Ticket};
+use crate::node::{Effect, Node, Seeds, ServerView, Ticket};
 use crate::raft::TransferError;
 use crate::rpc::peer::{PeerEvents, PeerTransport};
 use crate::rpc::wait::Signal;
@@ -50,6 +49,8 @@ pub(super) struct Hands {
     pub(super) snapshotter: Rc<Snapshotter>,
     /// `host:port` of members to join through.
     pub(super) seeds: Vec<String>,
+    /// Where this node's gossip is reached.
+    pub(super) addr: SocketAddr,
 }
 
 /// The node of this server, and everything it acts through. It lives on the node's executor.
@@ -279,10 +280,9 @@ impl Driver {
         let mut seeds = self.hands.seeds.clone();
         seeds.extend(members);
         glommio::spawn_local(async move {
-            let resolved = glommio::executor().spawn_blocking(move || resolve(&seeds)).await;
-            let local = driver.transport().local_addr();
-            let others = resolved.into_iter().filter(|seed| *seed != local).collect();
-            driver.mind.tell(|node, now_ms| node.seeds(others, now_ms));
+            let mut seeds = glommio::executor().spawn_blocking(move || resolve(&seeds)).await;
+            seeds.addrs.remove(&driver.hands.addr);
+            driver.mind.tell(|node, now_ms| node.seeds(seeds, now_ms));
         })
         .detach();
     }
@@ -324,13 +324,16 @@ fn leader_addr(servers: &[ServerView]) -> String {
     leader.map(|server| server.rpc_addr.clone()).unwrap_or_default()
 }
 
-fn resolve(seeds: &[String]) -> BTreeSet<SocketAddr> {
-    let mut resolved = BTreeSet::new();
-    for seed in seeds {
-        match seed.to_socket_addrs() {
-            Ok(addrs) => resolved.extend(addrs),
-            Err(error) => tracing::warn!(seed, %error, "a seed's name cannot be resolved"),
+fn resolve(names: &[String]) -> Seeds {
+    let mut seeds = Seeds::default();
+    for name in names {
+        match name.to_socket_addrs() {
+            Ok(addrs) => seeds.addrs.extend(addrs),
+            Err(error) => {
+                seeds.unresolved += 1;
+                tracing::warn!(seed = name, %error, "a seed's name cannot be resolved");
+            }
         }
     }
-    resolved
+    seeds
 }

@@ -101,7 +101,7 @@ pub(super) async fn run_node(
     let clock = Clock::start();
     let cluster = blueprint.config.gossip.identity.cluster;
     let local = blueprint.config.gossip.identity.id;
-    let bind = blueprint.config.gossip.identity.addr;
+    let addr = blueprint.config.gossip.identity.addr;
     let node = Node::new(blueprint.config, blueprint.recovered, clock.now_ms());
     let mind = Rc::new(Mind::new(node, clock));
     let metrics = Arc::clone(&common.metrics);
@@ -112,10 +112,11 @@ pub(super) async fn run_node(
         log: Rc::new(log),
         snapshotter,
         seeds: blueprint.seeds,
+        addr,
     };
     let driver = Rc::new(Driver::new(mind, hands));
     *desk.driver.borrow_mut() = Some(Rc::clone(&driver));
-    let config = PeerConfig { bind, node: local, seed: common.hash_seed };
+    let config = PeerConfig { bind: blueprint.bind, node: local, seed: common.hash_seed };
     let transport = PeerTransport::start(config, Rc::clone(&driver) as _)?;
     if let Some(cluster) = cluster {
         transport.set_cluster(cluster);

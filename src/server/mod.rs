@@ -124,8 +124,8 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
         .resolve_bind_ip()
         .map_err(|error| ServeError::Address { addr, cause: error.to_string() })?;
     let peer_addr = SocketAddr::new(ip, settings.bind_port());
-    let rpc_addr = SocketAddr::new(ip, settings.rpc_port);
-    let metrics_addr = SocketAddr::new(ip, settings.metrics_port);
+    let rpc_addr = SocketAddr::new(settings.listen_ip(ip), settings.rpc_port);
+    let metrics_addr = SocketAddr::new(settings.listen_ip(ip), settings.metrics_port);
     let executors = settings.executor_count();
     let shared = Arc::new(Shared::new(&settings, executors));
     signals::watch(Arc::clone(&shared)).map_err(ServeError::runtime)?;

@@ -75,7 +75,7 @@ pub fn run(settings: &Settings) -> Report {
     checks.push(address);
     checks.extend(data_dir::check(&settings.data_dir));
     if let Some(ip) = ip {
-        checks.extend(network::check_ports(settings, ip));
+        checks.extend(network::check_ports(settings, settings.listen_ip(ip)));
     }
     Report { checks }
 }

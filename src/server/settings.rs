@@ -15,6 +15,8 @@ const MAX_NODE_NAME_BYTES: usize = 64;
 const MAX_ADDR_BYTES: usize = 255;
 /// The most addresses to join; more teach a node nothing, one answer suffices.
 const MAX_JOIN_ADDRS: usize = 64;
+/// The most servers that make a cluster together.
+const MAX_FOUNDERS: usize = 32;
 /// The most executors.
 const MAX_SHARDS: usize = 256;
 
@@ -35,8 +37,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The node's label for people. Its identity is in `data_dir`.
     pub node_name: String,
-    /// `host:port` of gossip (UDP) and peers (TCP). All listeners bind the host, which is resolved
-    /// at the start; the host as written is what other members and clients are told to dial.
+    /// `host:port` of gossip (UDP) and peers (TCP). The host as written is what other members and
+    /// clients are told to dial; it is resolved at the start.
     pub bind_addr: String,
     /// The TCP port for clients.
     pub rpc_port: u16,
@@ -44,8 +46,16 @@ pub struct Settings {
     pub metrics_port: u16,
     /// `host:port` of the gossip of members to join through. May include this node itself.
     pub start_join_addrs: Vec<String>,
+    /// The address that all listeners bind, if not the one of `bind_addr`.
+    pub listen_ip: Option<IpAddr>,
     /// Make a new cluster if neither the data directory nor any address to join knows one.
     pub bootstrap: bool,
+    /// The same together with so many servers that are told the same, this one included; 0: never.
+    pub bootstrap_expect: usize,
+    /// A member that is dead for so long, in milliseconds, is removed; 0: never.
+    pub dead_server_timeout_ms: u64,
+    /// The dead are not removed from among so few voters.
+    pub min_voters: usize,
     /// How many executors share the keys; 0 is one a core.
     pub shards: usize,
     /// The least severe level that is logged.
@@ -75,7 +85,11 @@ impl Default for Settings {
             rpc_port: 8400,
             metrics_port: 4000,
             start_join_addrs: Vec::new(),
+            listen_ip: None,
             bootstrap: false,
+            bootstrap_expect: 0,
+            dead_server_timeout_ms: 600_000,
+            min_voters: 3,
             shards: 1,
             log_level: Level::INFO,
             log_format: LogFormat::Text,
@@ -117,6 +131,7 @@ impl Settings {
                 format!("{} is too many; give at most {MAX_SHARDS}", self.shards),
             );
         }
+        self.validate_founding()?;
         self.validate_ports()
     }
 
@@ -140,8 +155,7 @@ impl Settings {
         self.addr_with_port(self.metrics_port)
     }
 
-    /// Resolves the host of `bind_addr` to the address all listeners bind: the first the system
-    /// gives. It asks the network when the host is a name, so not on an executor's thread.
+    /// Resolves the host of `bind_addr` to this node's address: the first the system gives. It asks the network when the host is a name, so not on an executor's thread.
     ///
     /// # Errors
     /// When the host has no address.
@@ -149,6 +163,11 @@ impl Settings {
         let mut found = (self.bind_host(), self.bind_port()).to_socket_addrs()?;
         let nothing = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         found.next().map(|addr| addr.ip()).ok_or_else(nothing)
+    }
+
+    /// The address that all listeners bind, where `ip` is this node's own.
+    pub fn listen_ip(&self, ip: IpAddr) -> IpAddr {
+        self.listen_ip.unwrap_or(ip)
     }
 
     /// How many executors `shards` means on this machine.
@@ -178,6 +197,28 @@ impl Settings {
                 "{ip} is no address that others can dial; give this node's own address or DNS name"
             )
         })
+    }
+
+    fn validate_founding(&self) -> Result<(), SettingsError> {
+        let fail = |key, problem: String| Err(SettingsError { key, problem });
+        if self.bootstrap && self.bootstrap_expect > 0 {
+            let problem = "it says the same as bootstrap, for many servers; give one of the two";
+            return fail("bootstrap-expect", problem.to_owned());
+        }
+        if self.bootstrap_expect > MAX_FOUNDERS {
+            let problem =
+                format!("{} is too many; give at most {MAX_FOUNDERS}", self.bootstrap_expect);
+            return fail("bootstrap-expect", problem);
+        }
+        if self.bootstrap_expect > 1 && self.start_join_addrs.is_empty() {
+            let problem =
+                "servers that expect each other find each other through it; give addresses";
+            return fail("start-join-addrs", problem.to_owned());
+        }
+        if self.min_voters == 0 {
+            return fail("min-voters", "a cluster needs a voter; give at least 1".to_owned());
+        }
+        Ok(())
     }
 
     fn validate_ports(&self) -> Result<(), SettingsError> {

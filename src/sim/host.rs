@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use super::clock::Clock;
 use super::disk::{Answer, SimDisk};
-use super::plan::Plan;
+use super::plan::{Founding, MIN_VOTERS, Plan};
 use super::server::{self, Map, Server};
 use crate::gossip;
 use crate::node::{self, Node, Ticket};
@@ -30,7 +30,7 @@ pub(super) struct Host {
     pub(super) process: Process,
     /// Counts its processes; what was meant for an earlier one is lost.
     pub(super) life: u32,
-    /// Whether the process may make a cluster if no seed knows one.
+    /// Whether the process may make a cluster alone if no seed knows one.
     pub(super) may_bootstrap: bool,
     /// Whether it left the cluster for good.
     pub(super) is_retired: bool,
@@ -240,6 +240,11 @@ impl Host {
 
     fn config(&mut self, identity: Identity, plan: &Plan, now_us: u64) -> node::Config {
         let name = self.name();
+        let bootstrap = match plan.founding {
+            Founding::One if self.may_bootstrap => node::Bootstrap::Alone,
+            Founding::One => node::Bootstrap::Never,
+            Founding::Together => node::Bootstrap::Together(plan.servers),
+        };
         let member = gossip::Identity {
             id: identity.node,
             cluster: identity.cluster,
@@ -256,13 +261,17 @@ impl Host {
                 ..raft::Config::lan(identity.node, self.prng.next_u64())
             },
             gossip: gossip::Config::lan(member, self.prng.next_u64()),
-            bootstrap: self.may_bootstrap,
+            bootstrap,
             fresh_cluster: ClusterId(self.prng.next_u64().max(1)),
             snapshots: node::SnapshotPolicy {
                 min_log_bytes: plan.snapshot_log_bytes,
                 max_log_bytes: plan.snapshot_log_bytes * 8,
                 stagger_bytes: plan.snapshot_log_bytes,
                 retained_bytes: plan.retained_log_bytes,
+            },
+            membership: node::MembershipPolicy {
+                dead_after_ms: plan.dead_after_ms,
+                min_voters: MIN_VOTERS,
             },
         }
     }

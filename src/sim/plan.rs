@@ -14,6 +14,10 @@ use crate::prng::Prng;
 pub const MAX_HOSTS: usize = 9;
 const MIN_SERVERS: u64 = 3;
 const MAX_SERVERS: u64 = 7;
+/// Where the dead are removed, they are after this time, in ms: most come back later than that.
+const DEAD_AFTER_MS: u64 = 3_000;
+/// The dead are not removed from among so few voters.
+pub(super) const MIN_VOTERS: usize = 3;
 
 /// Something that may go wrong, or that an operator may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +95,15 @@ pub enum Request {
     StaleGet,
 }
 
+/// Who makes the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Founding {
+    /// The first server, alone.
+    One,
+    /// All servers of the start, which expect each other; those that come later are told the same.
+    Together,
+}
+
 /// Everything that a seed decides before a run begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -128,6 +141,10 @@ pub struct Plan {
     pub append_bytes: usize,
     /// The most appends on their way to a follower.
     pub appends: usize,
+    /// Who makes the cluster.
+    pub founding: Founding,
+    /// The dead are removed after this time, in ms; 0: never.
+    pub dead_after_ms: u64,
 }
 
 impl Fault {
@@ -239,7 +256,15 @@ impl Plan {
             chunk_bytes: (4 << 10) << prng.below(5),
             append_bytes: 1 << (22 * prng.below(3) / 2),
             appends: 1 << (4 * prng.below(3)),
+            founding: if prng.below(2) == 0 { Founding::One } else { Founding::Together },
+            dead_after_ms: DEAD_AFTER_MS * prng.below(2),
         }
+    }
+
+    /// The dead are not removed from among so few voters; `None` where they never are.
+    #[must_use]
+    pub fn spares(&self) -> Option<usize> {
+        (self.dead_after_ms > 0).then_some(MIN_VOTERS)
     }
 
     /// Whether `fault` may happen.
@@ -268,6 +293,12 @@ impl fmt::Display for Plan {
             self.keys,
             self.max_requests,
             requests.join(" ")
+        )?;
+        let dead_after_ms = self.dead_after_ms;
+        writeln!(
+            f,
+            "founded by {:?}; who is dead for {dead_after_ms} ms is removed",
+            self.founding
         )?;
         write!(f, "a fault every {} ms: {}", self.fault_interval_ms, faults.join(" "))
     }

@@ -13,7 +13,7 @@
 mod map;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
@@ -26,7 +26,7 @@ use super::history::{Key, Return};
 use super::invariants::Watch;
 use super::trace::Trace;
 use crate::lane::{LogLane, LogWork, Step, Told};
-use crate::node::{Effect, Event, Failure, Node, PeerMessage, Ticket};
+use crate::node::{Effect, Event, Failure, Node, PeerMessage, Seeds, Ticket};
 use crate::storage::{DiskOp, FileName, Storage};
 use crate::types::{ClusterId, Command, Configuration, Index, NodeId, SnapshotMeta};
 
@@ -42,7 +42,7 @@ pub(super) enum Input {
     Packet { from: SocketAddr, bytes: Bytes },
     PushPull { from: SocketAddr, origin: Origin, bytes: Bytes },
     PushPullReply { from: SocketAddr, reply: Option<Bytes> },
-    Seeds(BTreeSet<SocketAddr>),
+    Seeds(Seeds),
     SnapshotPart(Box<SnapshotPart>),
     DiskDone(Lane),
     Write { ticket: Ticket, command: Command },
@@ -138,6 +138,8 @@ pub(super) enum Exit {
     Drained,
     /// It was removed from its cluster, as it had asked.
     Left,
+    /// It was removed from its cluster, and does not know why.
+    Removed,
     /// Its disk failed.
     Fenced(String),
 }
@@ -179,7 +181,8 @@ pub(super) struct Server {
     inbox: VecDeque<Input>,
     reads: BTreeMap<Ticket, Read>,
     is_stopping: bool,
-    has_left: bool,
+    /// Why it will end, once it is stopping.
+    why: Exit,
     /// Its disk failed: nothing follows.
     is_fenced: bool,
 }
@@ -198,7 +201,7 @@ impl Server {
             inbox: VecDeque::new(),
             reads: BTreeMap::new(),
             is_stopping: false,
-            has_left: false,
+            why: Exit::Drained,
             is_fenced: false,
         }
     }
@@ -234,8 +237,7 @@ impl Server {
             self.think_about(inbox, hands);
         }
         if self.is_stopping && !self.is_fenced && self.node.is_drained() {
-            let why = if self.has_left { Exit::Left } else { Exit::Drained };
-            hands.actions.push(Action::Exit(why));
+            hands.actions.push(Action::Exit(self.why.clone()));
         }
     }
 
@@ -361,12 +363,20 @@ impl Server {
             Effect::SetPeer { id, addr } => hands.actions.push(Action::SetPeer { id, addr }),
             Effect::RemovePeer { id } => hands.actions.push(Action::RemovePeer { id }),
             Effect::ResolveSeeds { members } => hands.actions.push(Action::Resolve { members }),
-            Effect::Left => (self.has_left, self.is_stopping) = (true, true),
+            Effect::Left => {
+                self.is_stopping = true;
+                if self.why == Exit::Drained {
+                    self.why = Exit::Left;
+                }
+            }
             Effect::Event(event) => {
                 if let Event::Member { id, .. } = event
                     && self.node.is_member()
                 {
                     hands.watch.hears(self.id, id);
+                }
+                if event == Event::Removed {
+                    self.why = Exit::Removed;
                 }
                 hands.say(|| event_line(&event), self.id);
             }

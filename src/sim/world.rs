@@ -148,10 +148,10 @@ impl World {
             hosts: Vec::new(),
             network: Network::new(&plan),
             workload: Workload::new(&plan),
-            watch: Watch::default(),
+            watch: Watch::new(plan.spares()),
             trace,
             tally: Tally::default(),
-            atlas: Atlas::default(),
+            atlas: Atlas::new(plan.spares()),
             prng: Prng::new(plan.seed ^ 0x776f_726c),
             stranger: Stranger::new(&plan, BEGIN_US),
             queue: Queue::default(),
@@ -328,6 +328,12 @@ impl World {
             Exit::Left => {
                 self.hosts[host].is_retired = true;
                 self.kill(host);
+            }
+            Exit::Removed => {
+                // Its process manager starts it again, and what it had is set aside.
+                self.kill(host);
+                self.wipe(host);
+                self.start_in(host, 0);
             }
             Exit::Fenced(_) => {
                 self.tally.deaths += 1;

@@ -70,16 +70,6 @@ const OUTGOING: u8 = 2;
 const LEARNER: u8 = 4;
 
 impl Configuration {
-    /// A cluster of one voter.
-    #[must_use]
-    pub fn of_one(id: NodeId, member: Member) -> Configuration {
-        Configuration {
-            voters: BTreeSet::from([id]),
-            members: BTreeMap::from([(id, member)]),
-            ..Configuration::default()
-        }
-    }
-
     /// Whether a change of voters is half done.
     #[must_use]
     pub fn is_joint(&self) -> bool {

@@ -26,6 +26,7 @@ mod dev;
 mod membership;
 mod pause;
 mod poll;
+mod same_flags;
 mod shutdown;
 mod snapshot;
 mod wire;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::Parser;
-use mokv::sim::plan::{Fault, Plan, Request};
+use mokv::sim::plan::{Fault, Founding, Plan, Request};
 
 const DEFAULT_MINUTES: f64 = 10.0;
 const MS_PER_MINUTE: f64 = 60_000.0;
@@ -97,6 +97,12 @@ struct Overrides {
     /// The most appends on their way to a follower
     #[arg(long)]
     appends: Option<usize>,
+    /// Who makes the cluster: One or Together
+    #[arg(long, value_parser = parse_founding)]
+    founding: Option<Founding>,
+    /// The dead are removed after this time; 0: never
+    #[arg(long)]
+    dead_after_ms: Option<u64>,
 }
 
 impl Args {
@@ -140,6 +146,8 @@ impl Overrides {
             chunk_bytes: self.chunk_bytes.unwrap_or(drawn.chunk_bytes),
             append_bytes: self.append_bytes.unwrap_or(drawn.append_bytes),
             appends: self.appends.unwrap_or(drawn.appends),
+            founding: self.founding.unwrap_or(drawn.founding),
+            dead_after_ms: self.dead_after_ms.unwrap_or(drawn.dead_after_ms),
         }
     }
 }
@@ -169,6 +177,8 @@ pub(crate) fn options_for(plan: &Plan) -> String {
     number_differs("chunk-bytes", drawn.chunk_bytes as u64, plan.chunk_bytes as u64);
     number_differs("append-bytes", drawn.append_bytes as u64, plan.append_bytes as u64);
     number_differs("appends", drawn.appends as u64, plan.appends as u64);
+    number_differs("dead-after-ms", drawn.dead_after_ms, plan.dead_after_ms);
+    differs("founding", format!("{:?}", drawn.founding), format!("{:?}", plan.founding));
     differs("latency-us", range(drawn.latency_us), range(plan.latency_us));
     differs("minutes", minutes(drawn.duration_ms), minutes(plan.duration_ms));
     differs("requests", names(&drawn.requests), names(&plan.requests));
@@ -195,14 +205,21 @@ fn parse_faults(text: &str) -> Result<BTreeSet<Fault>, String> {
     if text == NONE { Ok(BTreeSet::new()) } else { parse_set(text, &Fault::ALL) }
 }
 
+fn parse_founding(text: &str) -> Result<Founding, String> {
+    parse_one(text, &[Founding::One, Founding::Together])
+}
+
 fn parse_requests(text: &str) -> Result<BTreeSet<Request>, String> {
     parse_set(text, &Request::ALL)
 }
 
 fn parse_set<T: Copy + Debug + Ord>(text: &str, all: &[T]) -> Result<BTreeSet<T>, String> {
-    let known = |name: &str| all.iter().copied().find(|one| format!("{one:?}") == name);
-    let one = |name| known(name).ok_or_else(|| format!("no such name: {name}; there are {all:?}"));
-    text.split(',').map(one).collect()
+    text.split(',').map(|name| parse_one(name, all)).collect()
+}
+
+fn parse_one<T: Copy + Debug>(name: &str, all: &[T]) -> Result<T, String> {
+    let known = all.iter().copied().find(|one| format!("{one:?}") == name);
+    known.ok_or_else(|| format!("no such name: {name}; there are {all:?}"))
 }
 
 fn parse_range(text: &str) -> Result<(u64, u64), String> {
@@ -236,6 +253,8 @@ mod tests {
             requests: [Request::Get].into(),
             clients: 1,
             latency_us: (1, 2),
+            founding: Founding::One,
+            dead_after_ms: 7_000,
             ..Plan::draw(77, 600_000)
         };
         let none = Plan { faults: BTreeSet::new(), ..shrunk.clone() };

@@ -22,7 +22,9 @@
 //! A damaged learner that had just caught up may still be made a voter by a leader that doesn't know.
 //! So the rule counts damaged learners as if they were voters already.
 //!
-//! A machine that is merely down counts as undamaged: it comes back with all it promised.
+//! A machine that is merely down counts as undamaged: it comes back with all it promised. Where the
+//! dead are removed from among the voters, it may come too late; so the damaged may be only as many as
+//! the fewest voters that this leaves could bear.
 //!
 //! # Which configurations
 //! The newest committed one, and every later one in any log. A configuration that isn't committed
@@ -36,9 +38,17 @@ use crate::types::{Configuration, NodeId};
 #[derive(Clone, Debug, Default)]
 pub struct Atlas {
     damaged: BTreeSet<NodeId>,
+    /// Undamaged voters that are down may be removed until so many are left; `None`: never.
+    spares: Option<usize>,
 }
 
 impl Atlas {
+    /// No machine is damaged. The dead may be removed from among more than `spares` voters.
+    #[must_use]
+    pub fn new(spares: Option<usize>) -> Atlas {
+        Atlas { damaged: BTreeSet::new(), spares }
+    }
+
     /// Whether the data of `machine` may be damaged as well, by a lie or a wipe, while the cluster
     /// may act under any of these configurations.
     pub fn permits<'a>(
@@ -49,9 +59,23 @@ impl Atlas {
         configurations.into_iter().all(|configuration| {
             let bad = |id: &NodeId| *id == machine || self.damaged.contains(id);
             let bad_learners = configuration.learners.iter().filter(|id| bad(id)).count();
-            majority_remains(&configuration.voters, bad, bad_learners)
-                && majority_remains(&configuration.outgoing, bad, 0)
+            self.majority_remains(&configuration.voters, bad, bad_learners)
+                && self.majority_remains(&configuration.outgoing, bad, 0)
         })
+    }
+
+    /// Whether the bad are less than half of `voters` and of those that may soon join them, and of
+    /// the fewest that may be left of these. An empty set decides nothing.
+    fn majority_remains(
+        &self,
+        voters: &BTreeSet<NodeId>,
+        bad: impl Fn(&NodeId) -> bool,
+        bad_joining: usize,
+    ) -> bool {
+        let bad = voters.iter().filter(|id| bad(id)).count() + bad_joining;
+        let all = voters.len() + bad_joining;
+        let fewest = self.spares.map_or(all, |floor| all.min(floor));
+        voters.is_empty() || 2 * bad < fewest
     }
 
     /// The machines whose data is damaged or gone.
@@ -68,17 +92,6 @@ impl Atlas {
     pub fn replaced(&mut self, machine: NodeId) {
         self.damaged.remove(&machine);
     }
-}
-
-/// Whether the others are more than half of `voters` and of those that may soon join them. An empty
-/// set decides nothing.
-fn majority_remains(
-    voters: &BTreeSet<NodeId>,
-    bad: impl Fn(&NodeId) -> bool,
-    bad_joining: usize,
-) -> bool {
-    let good = voters.iter().filter(|id| !bad(id)).count();
-    voters.is_empty() || 2 * good > voters.len() + bad_joining
 }
 
 #[cfg(test)]
@@ -101,6 +114,18 @@ mod tests {
         assert!(!atlas.permits([&of_five], NodeId(3)));
         assert!(atlas.permits([&of_five], NodeId(2)), "what is damaged can be damaged again");
         assert!(atlas.permits([&of_five], NodeId(9)), "a stranger holds no vote");
+    }
+
+    #[test]
+    fn where_the_dead_are_removed_the_fewest_that_may_be_left_decide() {
+        let mut atlas = Atlas::new(Some(3));
+        let of_five = configuration(&[1, 2, 3, 4, 5], &[]);
+        assert!(atlas.permits([&of_five], NodeId(1)));
+        atlas.damaged(NodeId(1));
+        assert!(
+            !atlas.permits([&of_five], NodeId(2)),
+            "4 and 5 may be removed while they are down"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! No server loses its vote by silence: only who asked to leave, or lost its disk, stops voting.
+//! No server loses its vote by silence alone: who neither asked to leave nor lost its disk may be
+//! removed only by the policy for the dead, and only while as many voters stay as it must leave.
 //!
 //! Gossip is a hint. A policy that removed whoever gossip holds for dead would shrink the quorum
 //! until a partition or a rolling restart loses it.
@@ -14,9 +15,15 @@ pub(super) struct Floor {
     voters: BTreeSet<NodeId>,
     index: Index,
     may_go: BTreeSet<NodeId>,
+    /// The dead may be removed where so many voters stay; `None`: never.
+    spares: Option<usize>,
 }
 
 impl Floor {
+    pub(super) fn new(spares: Option<usize>) -> Floor {
+        Floor { spares, ..Floor::default() }
+    }
+
     pub(super) fn may_go(&mut self, id: NodeId) {
         self.may_go.insert(id);
     }
@@ -38,11 +45,14 @@ impl Floor {
         self.index = index;
         let voters = &configuration.voters | &configuration.outgoing;
         let before = std::mem::replace(&mut self.voters, voters);
+        let is_spared = self.spares.is_some_and(|floor| configuration.voters.len() >= floor);
         let lost =
             before.iter().find(|id| !configuration.is_voter(**id) && !self.may_go.contains(id));
         match lost {
-            None => Ok(()),
-            Some(id) => Err(format!("{id} lost its vote at {index} without asking for it")),
+            Some(id) if !is_spared => {
+                Err(format!("{id} lost its vote at {index} without asking for it"))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }

@@ -66,6 +66,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
+    /// Nothing has happened yet. The dead may be removed from among more than `spares` voters.
+    pub(super) fn new(spares: Option<usize>) -> Watch {
+        Watch { floor: Floor::new(spares), ..Watch::default() }
+    }
+
     /// The first thing that was wrong.
     pub(super) fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
@@ -238,6 +243,11 @@ impl Watch {
             let detail = format!("{id} knows a member of another cluster");
             self.report(Property::Membership, detail);
         }
+    }
+
+    /// Whether the cluster outlives the loss of any one disk: a founder alone may lose it.
+    pub(super) fn is_founded(&self) -> bool {
+        self.one_cluster.is_shared()
     }
 
     /// Server `id` asked to leave: it may lose its vote.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{Event, World};
+use crate::node::Seeds;
 use crate::sim::host::Host;
 use crate::sim::server::{Input, Origin};
 use crate::types::NodeId;
@@ -193,13 +194,14 @@ impl World {
     /// Every other machine that there is, as a name server would tell.
     pub(super) fn resolve(&mut self, host: usize, members: &[String]) {
         let others = self.hosts.iter().filter(|other| other.number != host && !other.is_retired);
-        let mut seeds: BTreeSet<SocketAddr> = others.map(Host::addr).collect();
+        let mut addrs: BTreeSet<SocketAddr> = others.map(Host::addr).collect();
         let named = members.iter().filter_map(|name| self.host_named(name));
-        seeds.extend(named.map(|member| self.hosts[member].addr()));
-        seeds.remove(&self.hosts[host].addr());
+        addrs.extend(named.map(|member| self.hosts[member].addr()));
+        addrs.remove(&self.hosts[host].addr());
+        let input = Input::Seeds(Seeds { addrs, unresolved: 0 });
         let life = Some(self.hosts[host].life);
         let after_us = self.network.delay_us();
-        self.plan_event(after_us, Event::Arrive { host, life, input: Input::Seeds(seeds) });
+        self.plan_event(after_us, Event::Arrive { host, life, input });
     }
 
     fn host_named(&self, target: &str) -> Option<usize> {

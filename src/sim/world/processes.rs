@@ -189,6 +189,7 @@ impl World {
     pub(in crate::sim) fn may_damage(&self, at: usize) -> bool {
         let Some(id) = self.hosts[at].identity else { return false };
         self.hosts[at].lied.is_none()
+            && self.watch.is_founded()
             && self.atlas.permits(&self.watch.configurations_in_play(), id)
     }
 

@@ -132,7 +132,11 @@ mod tests {
             index: Index(9),
             term: Term(4),
             revision: Revision(70),
-            configuration: Configuration::of_one(NodeId(5), member),
+            configuration: Configuration {
+                voters: [NodeId(5)].into(),
+                members: [(NodeId(5), member)].into(),
+                ..Configuration::default()
+            },
         }
     }
 
