@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::client::ClientArgs;
 use super::exit::CliError;
+use super::kubernetes::Pod;
 use super::output::{Format, Printer, escape};
 
 const SERVERS_HELP: &str = "\
@@ -52,6 +53,10 @@ committed. To stop it for a while, send it SIGTERM instead: a restart needs no l
 #[derive(Debug, clap::Args)]
 #[command(after_help = LEAVE_HELP)]
 pub(crate) struct LeaveArgs {
+    /// Leave only if this pod's StatefulSet was scaled down and will not start the pod again; for
+    /// the preStop hook of a pod
+    #[arg(long)]
+    if_scaled_down: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -131,7 +136,13 @@ pub(crate) fn leave(args: LeaveArgs) -> Result<(), CliError> {
         let problem = "name the one member that shall leave: --endpoints HOST:PORT";
         return Err(CliError::Usage(problem.to_owned()));
     };
+    let pod = if args.if_scaled_down { Some(Pod::from_env()?) } else { None };
     args.client.run(|client| async move {
+        if let Some(pod) = pod
+            && !pod.is_surplus().await?
+        {
+            return print_line("not scaled down: this member stays one");
+        }
         client.leave(endpoint).await?;
         print_ok()
     })
@@ -295,8 +306,12 @@ fn print_plain<const N: usize>(
 }
 
 fn print_ok() -> Result<(), CliError> {
+    print_line("OK")
+}
+
+fn print_line(line: &str) -> Result<(), CliError> {
     let mut printer = Printer::stdout();
-    printer.line(format_args!("OK"))?;
+    printer.line(format_args!("{line}"))?;
     printer.finish()
 }
 

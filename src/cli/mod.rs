@@ -15,6 +15,7 @@ mod config;
 mod dev;
 mod doctor;
 mod exit;
+mod kubernetes;
 mod kv;
 mod members;
 mod output;
