@@ -101,6 +101,7 @@ impl Gossip {
     }
 
     fn probe_failed(&mut self, Failure { target, missing_nacks }: Failure, now_ms: u64) {
+        self.counts.probe_failures += 1;
         self.health.worsen();
         for _ in 0..missing_nacks {
             self.health.worsen();

@@ -53,6 +53,7 @@ impl Gossip {
             Ordering::Less => self.rumours.push(claim.id),
             Ordering::Equal if claim.metadata == own.metadata() => {}
             Ordering::Equal | Ordering::Greater => {
+                self.counts.refutations += 1;
                 if claim.verdict.state() == State::Suspect {
                     // Lifeguard §IV-A: that others could not reach us may be our own fault.
                     self.health.worsen();

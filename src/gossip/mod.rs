@@ -103,6 +103,16 @@ pub struct Gossip {
     next_gossip_ms: u64,
     next_push_pull_ms: u64,
     refused_claims: u64,
+    counts: Counts,
+}
+
+/// What has happened since the start, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Own probes that nobody answered, neither the target nor through helpers.
+    pub probe_failures: u64,
+    /// How often this node outbid what others said of it.
+    pub refutations: u64,
 }
 
 impl Gossip {
@@ -132,6 +142,7 @@ impl Gossip {
             next_gossip_ms,
             next_push_pull_ms,
             refused_claims: 0,
+            counts: Counts::default(),
             prng,
             config,
         }
@@ -277,6 +288,12 @@ impl Gossip {
     #[must_use]
     pub fn refused_claims(&self) -> u64 {
         self.refused_claims
+    }
+
+    /// What has happened since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Moves all deadlines by the time for which this node was not called though it had asked to be:

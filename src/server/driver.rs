@@ -25,6 +25,7 @@ use super::envelope::{Answer, Envelope, Question, ShardWork};
 use super::journal;
 use super::log_lane::LogDriver;
 use super::mesh::Post;
+use super::metrics::Metrics;
 use super::mind::Mind;
 use super::shared::Shared;
 use super::snapshots::Snapshotter;
@@ -47,6 +48,7 @@ pub(super) struct Hands {
     pub(super) shared: Arc<Shared>,
     pub(super) log: Rc<LogDriver>,
     pub(super) snapshotter: Rc<Snapshotter>,
+    pub(super) metrics: Arc<Metrics>,
     /// `host:port` of members to join through.
     pub(super) seeds: Vec<String>,
     /// Where this node's gossip is reached.
@@ -120,9 +122,14 @@ impl Driver {
         }
     }
 
-    /// What the node says of itself now.
-    pub(super) fn status(&self) -> crate::node::Status {
-        self.mind.node().status()
+    /// Makes visible how the node, the log and the map are.
+    pub(super) fn publish(&self) {
+        let Hands { metrics, log, shared, .. } = &self.hands;
+        let node = self.mind.node();
+        metrics.observe(&node, self.mind.now_ms());
+        let revision = node.status().revision.0;
+        metrics.storage.observe_map(shared.keys(), shared.payload_bytes(), revision);
+        log.publish();
     }
 
     /// A frontend asks for something.
@@ -181,6 +188,7 @@ impl Driver {
         loop {
             let effect = self.mind.with(|node, _| node.poll());
             let Some(effect) = effect else { break };
+            self.hands.metrics.count(&effect);
             self.carry_out(effect);
         }
         self.hands.shared.set_serving(self.mind.node().is_serving());
@@ -204,7 +212,10 @@ impl Driver {
             }
             Effect::Failed(tickets, failure) => {
                 for ticket in tickets {
-                    self.reads.borrow_mut().remove(&ticket.0);
+                    match self.reads.borrow_mut().remove(&ticket.0) {
+                        Some(_) => self.hands.metrics.raft.read_failed(failure),
+                        None => self.hands.metrics.raft.proposal_failed(failure),
+                    }
                     self.hands.post.answer(ticket, Answer::Failed(failure));
                 }
             }
@@ -306,6 +317,7 @@ impl PeerEvents for Driver {
     }
 
     fn packet(&self, from: SocketAddr, bytes: &[u8]) {
+        self.hands.metrics.gossip.packet_received();
         self.mind.tell(|node, now_ms| node.packet(from, bytes, now_ms));
     }
 

@@ -19,7 +19,7 @@ use super::fence;
 use super::frontend::{Frontend, GrpcBackend};
 use super::log_lane::LogDriver;
 use super::mesh::{Addressee, Post};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, PUBLISH_INTERVAL, RpcTally};
 use super::mind::{Clock, Mind};
 use super::shards::ShardHost;
 use super::shared::{Phase, Shared};
@@ -50,14 +50,12 @@ struct Desk {
     frontend: Rc<Frontend>,
     /// Only on the node's executor.
     driver: RefCell<Option<Rc<Driver>>>,
-    metrics: Arc<Metrics>,
 }
 
 impl Addressee for Desk {
     fn receive(&self, envelope: Envelope) {
         match envelope {
             Envelope::Question(question) => {
-                self.metrics.count(&question);
                 let driver = self.driver.borrow().clone();
                 driver.expect("questions go to the node's executor").answer(question);
             }
@@ -94,6 +92,7 @@ pub(super) async fn run_node(
         Rc::clone(&desk.views),
         Rc::clone(&storage),
         Rc::clone(&disk),
+        Arc::clone(&common.metrics),
     ));
     if let Some(index) = blueprint.snapshot {
         snapshotter.load(index).await;
@@ -105,12 +104,19 @@ pub(super) async fn run_node(
     let node = Node::new(blueprint.config, blueprint.recovered, clock.now_ms());
     let mind = Rc::new(Mind::new(node, clock));
     let metrics = Arc::clone(&common.metrics);
-    let log = LogDriver::new(Rc::clone(&mind), Rc::clone(&snapshotter), storage, disk, metrics);
+    let log = LogDriver::new(
+        Rc::clone(&mind),
+        Rc::clone(&snapshotter),
+        storage,
+        disk,
+        Arc::clone(&metrics),
+    );
     let hands = Hands {
         post: Rc::clone(&post),
         shared: Arc::clone(&common.shared),
         log: Rc::new(log),
         snapshotter,
+        metrics,
         seeds: blueprint.seeds,
         addr,
     };
@@ -125,7 +131,8 @@ pub(super) async fn run_node(
     common.shared.set_recovered();
     let serving = desk.serve_clients(&common)?;
     glommio::spawn_local(watch_departure(Rc::clone(&driver), common.clone())).detach();
-    glommio::spawn_local(observe(Rc::clone(&driver), common.clone())).detach();
+    let publisher = Rc::clone(&driver);
+    glommio::spawn_local(every(PUBLISH_INTERVAL, move || publisher.publish())).detach();
     desk.keep_watch(&common, post.local()).await;
     serving.await;
     driver.close_links().await;
@@ -157,11 +164,10 @@ async fn watch_departure(driver: Rc<Driver>, common: Common) {
     common.shared.enter(Phase::Closing);
 }
 
-/// Keeps the gauges current.
-async fn observe(driver: Rc<Driver>, common: Common) {
+async fn every(interval: Duration, act: impl Fn()) {
     loop {
-        common.metrics.observe(&driver.status(), common.shared.keys());
-        Timer::new(Duration::from_millis(250)).await;
+        act();
+        Timer::new(interval).await;
     }
 }
 
@@ -174,7 +180,6 @@ impl Desk {
             views: Rc::clone(&views),
             frontend: Rc::new(Frontend::new(Rc::clone(post), views, shared)),
             driver: RefCell::default(),
-            metrics: Arc::clone(&common.metrics),
         });
         post.deliver_to(Rc::clone(&desk) as _);
         desk
@@ -192,8 +197,11 @@ impl Desk {
                 Timer::new(LOOK_INTERVAL).await;
             }
         };
+        let tally: Rc<RpcTally> = Rc::new(common.metrics.rpc.tally());
+        let publisher = Rc::clone(&tally);
+        glommio::spawn_local(every(PUBLISH_INTERVAL, move || publisher.publish())).detach();
         let limits = grpc::Limits::default();
-        Ok(glommio::spawn_local(grpc::serve(listener, backend, limits, closing)))
+        Ok(glommio::spawn_local(grpc::serve(listener, backend, tally, limits, closing)))
     }
 
     /// Passes on what other executors and threads say, until the server closes.
@@ -205,7 +213,8 @@ impl Desk {
                 was_serving = serving;
                 self.frontend.health_changed();
             }
-            common.shared.set_keys(executor, self.shard.keys());
+            let (keys, payload_bytes) = (self.shard.keys(), self.shard.payload_bytes());
+            common.shared.set_size(executor, keys, payload_bytes);
             Timer::new(LOOK_INTERVAL).await;
         }
     }

@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::disk::GlommioDisk;
 use super::fence;
 use super::journal;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, written_bytes};
 use super::mind::Mind;
 use super::snapshots::Snapshotter;
-use crate::lane::{LogLane, LogWork, Step};
+use crate::lane::{LogLane, LogWork, Step, Told};
 use crate::rpc::wait::Signal;
 use crate::storage::{DiskOp, Storage};
 
@@ -46,6 +46,11 @@ impl LogDriver {
         self.signal.raise();
     }
 
+    /// Makes visible how much the log takes.
+    pub(super) fn publish(&self) {
+        self.metrics.storage.observe_log(&self.storage.borrow());
+    }
+
     /// Works for as long as the process lives.
     pub(super) async fn run(&self) {
         loop {
@@ -63,9 +68,9 @@ impl LogDriver {
     async fn carry_out(&self, step: Step) {
         match step {
             Step::Append(ops) => {
-                let started = Instant::now();
+                let (bytes, started) = (written_bytes(&ops), Instant::now());
                 fence::execute(&self.disk, ops).await;
-                self.metrics.log_written(started);
+                self.metrics.storage.log_written(bytes, started.elapsed());
             }
             Step::Execute(ops) => fence::execute(&self.disk, ops).await,
             Step::PrepareSpare(ops) => self.prepare_spare(ops),
@@ -76,6 +81,9 @@ impl LogDriver {
             Step::Load(index) => self.snapshotter.load(index).await,
             Step::Tell(told) => {
                 journal::record_told(&told);
+                if matches!(told, Told::SnapshotInstalled(_)) {
+                    self.metrics.storage.snapshot_installed();
+                }
                 self.mind.tell(|node, now_ms| told.tell(node, now_ms));
             }
         }

@@ -129,7 +129,7 @@ pub fn run(settings: Settings) -> Result<(), ServeError> {
     let executors = settings.executor_count();
     let shared = Arc::new(Shared::new(&settings, executors));
     signals::watch(Arc::clone(&shared)).map_err(ServeError::runtime)?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(&settings.data_dir));
     metrics::serve(Arc::clone(&metrics), metrics_addr)
         .map_err(|error| ServeError::Bind { addr: metrics_addr, cause: error.to_string() })?;
     let plan = blueprint::draw(&settings, peer_addr)?;

@@ -46,6 +46,11 @@ impl ShardHost {
         self.shard.borrow().len() as u64
     }
 
+    /// The bytes of its keys and values.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        self.shard.borrow().payload_bytes() as u64
+    }
+
     pub(super) fn handle(&self, work: ShardWork) {
         match work {
             ShardWork::Apply { entry, first_revision } => self.apply(&entry, first_revision),

@@ -25,17 +25,20 @@ pub(super) struct Shared {
     removed: AtomicBool,
     phase: AtomicU8,
     keys: Vec<AtomicU64>,
+    payload_bytes: Vec<AtomicU64>,
 }
 
 impl Shared {
     pub(super) fn new(settings: &Settings, executors: usize) -> Shared {
+        let zeros = || (0..executors).map(|_| AtomicU64::new(0)).collect();
         Shared {
             name: settings.node_name.clone(),
             serving: AtomicBool::new(false),
             recovered: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Running as u8),
-            keys: (0..executors).map(|_| AtomicU64::new(0)).collect(),
+            keys: zeros(),
+            payload_bytes: zeros(),
         }
     }
 
@@ -81,10 +84,21 @@ impl Shared {
 
     /// Keys in the whole map.
     pub(super) fn keys(&self) -> u64 {
-        self.keys.iter().map(|keys| keys.load(Ordering::Relaxed)).sum()
+        sum(&self.keys)
     }
 
-    pub(super) fn set_keys(&self, executor: usize, keys: u64) {
-        self.keys[executor].store(keys, Ordering::Relaxed);
+    /// The bytes of all keys and values.
+    pub(super) fn payload_bytes(&self) -> u64 {
+        sum(&self.payload_bytes)
     }
+
+    /// How much is in the shard of an executor.
+    pub(super) fn set_size(&self, executor: usize, keys: u64, payload_bytes: u64) {
+        self.keys[executor].store(keys, Ordering::Relaxed);
+        self.payload_bytes[executor].store(payload_bytes, Ordering::Relaxed);
+    }
+}
+
+fn sum(parts: &[AtomicU64]) -> u64 {
+    parts.iter().map(|part| part.load(Ordering::Relaxed)).sum()
 }

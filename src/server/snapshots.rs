@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::disk::GlommioDisk;
 use super::envelope::{Envelope, ShardWork};
 use super::fence::{execute, fence};
 use super::mesh::Post;
+use super::metrics::Metrics;
 use super::view::{ViewReader, Views};
 use crate::raft::MAX_SNAPSHOT_CHUNK_BYTES;
 use crate::storage::{
@@ -32,6 +34,7 @@ pub(super) struct Snapshotter {
     views: Rc<Views>,
     storage: Rc<RefCell<Storage>>,
     disk: Rc<GlommioDisk>,
+    metrics: Arc<Metrics>,
 }
 
 impl Snapshotter {
@@ -40,8 +43,9 @@ impl Snapshotter {
         views: Rc<Views>,
         storage: Rc<RefCell<Storage>>,
         disk: Rc<GlommioDisk>,
+        metrics: Arc<Metrics>,
     ) -> Snapshotter {
-        Snapshotter { post, views, storage, disk }
+        Snapshotter { post, views, storage, disk, metrics }
     }
 
     /// Expects a frozen view, which the caller asks the shards for at the cut.
@@ -51,7 +55,7 @@ impl Snapshotter {
 
     /// Writes the view as the snapshot `meta` and makes it durable; returns its size in bytes.
     pub(super) async fn write(&self, view: &ViewReader, meta: SnapshotMeta) -> u64 {
-        let source = SnapshotSource::Local;
+        let (source, started) = (SnapshotSource::Local, Instant::now());
         view.frozen().await.expect("the shards freeze whatever they are asked to");
         let cluster = self.storage.borrow().identity().cluster;
         let cluster = cluster.expect("only a member of a cluster commits entries");
@@ -71,6 +75,7 @@ impl Snapshotter {
         execute(&self.disk, ops).await;
         let ops = self.storage.borrow_mut().snapshot_durable(source);
         execute(&self.disk, ops).await;
+        self.metrics.storage.snapshot_taken(offset, started.elapsed());
         tracing::info!(index = meta.index.0, bytes = offset, "took a snapshot");
         offset
     }

@@ -88,6 +88,12 @@ impl Storage {
         self.wal.file_bytes()
     }
 
+    /// How many segments the log has, spares left out.
+    #[must_use]
+    pub fn log_segments(&self) -> usize {
+        self.wal.segments()
+    }
+
     /// The index of the newest durable snapshot; 0 when there is none.
     #[must_use]
     pub fn snapshot_index(&self) -> Index {

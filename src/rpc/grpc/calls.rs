@@ -27,6 +27,7 @@ use hashbrown::HashMap;
 use super::backend::{Backend, HealthService, Reply, Request};
 use super::body::Body;
 use super::convert::{self, Incoming, Outgoing};
+use super::observe::CallEnd;
 use super::reflection::Registry;
 use super::reply::ReplyQueue;
 use super::respond::{self, Gone, Outflow};
@@ -57,12 +58,15 @@ pub(super) struct Calls<B> {
     /// The deadlines of the calls that have one, earliest first.
     deadlines: BTreeSet<(Instant, u64)>,
     draining: bool,
+    /// When this pass began. One look at the clock serves all calls that come or go in it.
+    now: Instant,
 }
 
 /// What every open call has.
 struct Call {
     token: u64,
     method: Method,
+    began: Instant,
     deadline: Option<Instant>,
 }
 
@@ -101,6 +105,7 @@ impl<B: Backend> Calls<B> {
             streaming: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             draining: false,
+            now: Instant::now(),
         }
     }
 
@@ -114,6 +119,11 @@ impl<B: Backend> Calls<B> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Another pass of the connection's turn begins.
+    pub(super) fn begin_pass(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// Takes a new call, and goes on with it as far as its body is there.
     pub(super) fn open(
         &mut self,
@@ -124,19 +134,24 @@ impl<B: Backend> Calls<B> {
         let (parts, stream) = request.into_parts();
         let head = match read_head(&parts) {
             Ok(head) => head,
-            Err(refusal) => return ended(respond::refuse(respond, &refusal)),
+            Err(refusal) => {
+                self.shared.observer.call_refused();
+                return note_gone(respond::refuse(respond, &refusal));
+            }
         };
-        if self.receiving.len() + self.waiting.len() + self.streaming.len() >= MAX_CALLS {
-            let status = Status::overloaded("too many calls are open on this connection");
-            return ended(respond::fail(respond, &status));
-        }
         let token = self.next_token;
         self.next_token += 1;
+        let began = self.now;
         let deadline = head.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let call = Call { token, method: head.method, began, deadline };
+        self.shared.observer.call_began();
+        if self.receiving.len() + self.waiting.len() + self.streaming.len() >= MAX_CALLS {
+            let status = Status::overloaded("too many calls are open on this connection");
+            return self.fail(&call, respond, &status);
+        }
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, token));
         }
-        let call = Call { token, method: head.method, deadline };
         let body = Body::new(stream, Rc::clone(&self.shared.receive_budget));
         match head.method {
             Method::Reflection => {
@@ -188,12 +203,8 @@ impl<B: Backend> Calls<B> {
                 Poll::Pending => {
                     self.streaming.insert(token, sending);
                 }
-                Poll::Ready(end) => {
-                    self.forget_deadline(&sending.call);
-                    if let End::Finished(result) = end {
-                        ended(sending.outflow.finish(result));
-                    }
-                }
+                Poll::Ready(End::Finished(result)) => self.finish(sending, result),
+                Poll::Ready(End::Gone) => self.end(&sending.call, CallEnd::Cancelled, Ok(())),
             }
         }
     }
@@ -207,11 +218,13 @@ impl<B: Backend> Calls<B> {
             if let Some(receiving) = self.receiving.remove(&token) {
                 // Nothing was begun yet, whatever the method.
                 let status = Status::deadline_exceeded(Outcome::NotDone);
-                ended(respond::fail(receiving.respond, &status));
+                self.fail(&receiving.call, receiving.respond, &status);
             } else if let Some(waiting) = self.waiting.remove(&token) {
-                ended(respond::fail(waiting.respond, &late(&waiting.call)));
+                let status = late(&waiting.call);
+                self.fail(&waiting.call, waiting.respond, &status);
             } else if let Some(sending) = self.streaming.remove(&token) {
-                ended(sending.outflow.finish(Err(late(&sending.call))));
+                let status = late(&sending.call);
+                self.finish(sending, Err(status));
             }
         }
     }
@@ -238,7 +251,7 @@ impl<B: Backend> Calls<B> {
             Ok(message) => convert::decode(call.method, message),
             Err(error) => match error.into_status() {
                 Some(status) => Err(status),
-                None => return self.forget_deadline(&call),
+                None => return self.end(&call, CallEnd::Cancelled, Ok(())),
             },
         };
         match incoming {
@@ -276,8 +289,8 @@ impl<B: Backend> Calls<B> {
         let Waiting { call, key, respond } = waiting;
         match convert::encode(call.method, &key, reply, &mut self.out) {
             Ok(Outgoing::Message { head, shared }) => {
-                self.forget_deadline(&call);
-                ended(respond::succeed(respond, head, shared));
+                let written = respond::succeed(respond, head, shared);
+                self.end(&call, CallEnd::Succeeded, written);
             }
             Ok(Outgoing::List(receiver)) => self.stream(call, respond, Streaming::List(receiver)),
             Err(status) => self.fail(&call, respond, &status),
@@ -296,8 +309,8 @@ impl<B: Backend> Calls<B> {
         };
         let serving = self.shared.backend.health(service);
         let message = convert::health_message(Some(serving), &mut self.out);
-        self.forget_deadline(call);
-        ended(respond::succeed(respond, message, Bytes::new()));
+        let written = respond::succeed(respond, message, Bytes::new());
+        self.end(call, CallEnd::Succeeded, written);
     }
 
     /// Begins to answer with a stream; its first messages follow in the same turn.
@@ -306,28 +319,48 @@ impl<B: Backend> Calls<B> {
             Ok(outflow) => {
                 self.streaming.insert(call.token, Sending { call, streaming, outflow });
             }
-            Err(gone) => {
-                self.forget_deadline(&call);
-                ended(Err(gone));
-            }
+            Err(gone) => self.end(&call, CallEnd::Cancelled, Err(gone)),
         }
     }
 
     fn fail(&mut self, call: &Call, respond: SendResponse<Bytes>, status: &Status) {
-        self.forget_deadline(call);
-        ended(respond::fail(respond, status));
+        let written = respond::fail(respond, status);
+        self.end(call, CallEnd::Failed(status.code), written);
     }
 
-    fn forget_deadline(&mut self, call: &Call) {
+    fn finish(&mut self, sending: Sending, result: Result<(), Status>) {
+        let end = CallEnd::of(&result);
+        let written = sending.outflow.finish(result);
+        self.end(&sending.call, end, written);
+    }
+
+    /// The call has left its table: its answer was written, or its client was gone.
+    fn end(&mut self, call: &Call, end: CallEnd, written: Result<(), Gone>) {
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, call.token));
         }
+        let end = if written.is_ok() { end } else { CallEnd::Cancelled };
+        note_gone(written);
+        self.count_end(call, end);
+    }
+}
+
+impl<B> Calls<B> {
+    fn count_end(&self, call: &Call, end: CallEnd) {
+        let took = self.now.saturating_duration_since(call.began);
+        self.shared.observer.call_ended(call.method, end, took);
     }
 }
 
 impl<B> Drop for Calls<B> {
     fn drop(&mut self) {
         self.replies.close();
+        let receiving = self.receiving.values().map(|receiving| &receiving.call);
+        let waiting = self.waiting.values().map(|waiting| &waiting.call);
+        let streaming = self.streaming.values().map(|sending| &sending.call);
+        for call in receiving.chain(waiting).chain(streaming) {
+            self.count_end(call, CallEnd::Cancelled);
+        }
     }
 }
 
@@ -335,8 +368,8 @@ fn late(call: &Call) -> Status {
     Status::deadline_exceeded(call.method.outcome_if_late())
 }
 
-/// An answer was written, or its client was gone, which is as good an end.
-fn ended(result: Result<(), Gone>) {
+/// That a client is gone before its answer is as good an end as any.
+fn note_gone(result: Result<(), Gone>) {
     if let Err(Gone) = result {
         tracing::trace!("a client was gone before its answer");
     }

@@ -188,6 +188,7 @@ impl<B: Backend> Connection<B> {
         self.poll_alarm(cx)?;
         let mut is_quiet = false;
         for _ in 0..MAX_PASSES {
+            self.calls.begin_pass(Instant::now());
             self.calls.write_replies();
             // Whatever woke the task so far is seen by what follows.
             self.turn.take_woken();

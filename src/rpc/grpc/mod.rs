@@ -6,6 +6,7 @@
 //!   calls        the open calls of a connection              route, body, respond, streaming
 //!   convert      messages of proto/ <-> the store's words    framing, trailers, status
 //!   backend      the door to the store                       reply, list, signal
+//!   observe      what is told to whoever counts
 //! ```
 //!
 //! The protocol is gRPC over HTTP/2 (`PROTOCOL-HTTP2.md` of the gRPC project): a call is a stream;
@@ -37,6 +38,7 @@ mod framing;
 mod io;
 mod keepalive;
 mod list;
+mod observe;
 mod reflection;
 mod reply;
 mod respond;
@@ -62,7 +64,9 @@ pub use list::{
     LIST_CHUNK_BYTES, LIST_CHUNKS_WAITING, ListCancelled, ListChunk, ListItem, ListReceiver,
     ListSender, list_channel,
 };
+pub use observe::{CallEnd, Observer};
 pub use reply::{ReplyHandle, ReplyQueue};
+pub use route::Method;
 pub use server::{Limits, serve};
 pub use signal::{Signal, Subscription};
 pub use status::{Code, Outcome, Status};

@@ -11,18 +11,28 @@ use super::timeout::parse_timeout;
 
 /// A method this server has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub enum Method {
+    /// `api.KV/Get`
     Get,
+    /// `api.KV/Set`
     Set,
+    /// `api.KV/Delete`
     Delete,
+    /// `api.KV/List`
     List,
+    /// `api.KV/GetServers`
     GetServers,
+    /// `mokv.v1.Admin/Status`
     Status,
+    /// `mokv.v1.Admin/Leave`
     Leave,
+    /// `mokv.v1.Admin/TransferLeadership`
     TransferLeadership,
+    /// `grpc.health.v1.Health/Check`
     HealthCheck,
+    /// `grpc.health.v1.Health/Watch`
     HealthWatch,
-    /// v1 and v1alpha: they differ only in the name of the package.
+    /// `grpc.reflection`, v1 and v1alpha: they differ only in the name of the package.
     Reflection,
 }
 
@@ -43,6 +53,27 @@ pub(super) enum Refusal {
 }
 
 impl Method {
+    /// Every method, in the order of their declaration.
+    pub const ALL: [Method; 11] = [
+        Method::Get,
+        Method::Set,
+        Method::Delete,
+        Method::List,
+        Method::GetServers,
+        Method::Status,
+        Method::Leave,
+        Method::TransferLeadership,
+        Method::HealthCheck,
+        Method::HealthWatch,
+        Method::Reflection,
+    ];
+
+    /// Whether a call lasts as long as its client likes, so that its duration tells nothing.
+    #[must_use]
+    pub fn is_endless(self) -> bool {
+        matches!(self, Method::HealthWatch | Method::Reflection)
+    }
+
     /// What is known of a call's outcome when its deadline passes while the store works on it.
     pub(super) fn outcome_if_late(self) -> Outcome {
         match self {

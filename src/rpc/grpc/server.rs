@@ -14,6 +14,7 @@ use glommio::timer::sleep;
 use super::backend::Backend;
 use super::body::ReceiveBudget;
 use super::connection::{ConnectionEnd, serve_connection};
+use super::observe::Observer;
 use super::reflection::Registry;
 use super::signal::Signal;
 
@@ -43,6 +44,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// What all connections of an executor share.
 pub(super) struct Shared<B> {
     pub(super) backend: Rc<B>,
+    pub(super) observer: Rc<dyn Observer>,
     pub(super) limits: Limits,
     pub(super) receive_budget: Rc<ReceiveBudget>,
     pub(super) registry: Rc<Registry>,
@@ -59,11 +61,13 @@ pub(super) struct Shared<B> {
 pub async fn serve<B: Backend>(
     listener: TcpListener,
     backend: Rc<B>,
+    observer: Rc<dyn Observer>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
     let shared = Rc::new(Shared {
         backend,
+        observer,
         limits,
         receive_budget: Rc::new(ReceiveBudget::new(limits.max_receiving_bytes)),
         registry: Rc::new(Registry::of_server()),
@@ -78,6 +82,13 @@ pub async fn serve<B: Backend>(
     shared.drain.notify();
     while shared.open_connections.get() > 0 {
         poll_fn(|cx| ended.poll_changed(cx)).await;
+    }
+}
+
+impl<B> Shared<B> {
+    fn count_connections(&self, open: usize) {
+        self.open_connections.set(open);
+        self.observer.connections_changed(open);
     }
 }
 
@@ -105,7 +116,7 @@ fn admit<B: Backend>(stream: TcpStream, shared: &Rc<Shared<B>>) {
         shared.faults.log(|| format!("{peer} was turned away: {open} connections are open"));
         return;
     }
-    shared.open_connections.set(open + 1);
+    shared.count_connections(open + 1);
     let shared = Rc::clone(shared);
     // Here and not in the task, which may first run when the server has already told all to stop.
     let drain = shared.drain.subscribe();
@@ -113,7 +124,7 @@ fn admit<B: Backend>(stream: TcpStream, shared: &Rc<Shared<B>>) {
         if let Err(end) = serve_connection(stream, drain, Rc::clone(&shared)).await {
             report(peer, &end, &shared.faults);
         }
-        shared.open_connections.set(shared.open_connections.get() - 1);
+        shared.count_connections(shared.open_connections.get() - 1);
         shared.connection_ended.notify();
     })
     .detach();

@@ -121,6 +121,11 @@ impl Wal {
         self.segments.iter().map(|segment| segment.file_bytes).sum()
     }
 
+    /// How many segments it has, spares left out.
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Appends consecutive entries, superseding what stood at their indices and after.
     pub(super) fn append(&mut self, entries: &[Entry], ops: &mut Vec<DiskOp>) {
         self.check_append(entries);

@@ -1,11 +1,13 @@
 //! The server as clients see it: over a real socket, by a plain HTTP/2 client.
 
 mod backend;
+mod census;
 mod client;
 mod drain;
 mod errors;
 mod hostile;
 mod kv;
+mod observe;
 mod streams;
 
 use std::future::Future;
@@ -19,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::{Limits, serve};
 use backend::TestBackend;
+use census::{Census, Told};
 use client::Client;
 
 /// How long any test may take before it counts as hung.
@@ -28,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Server {
     addr: SocketAddr,
     stop: oneshot::Sender<()>,
-    executor: ExecutorJoinHandle<()>,
+    executor: ExecutorJoinHandle<Told>,
 }
 
 impl Server {
@@ -43,16 +46,19 @@ impl Server {
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                serve(listener, Rc::new(TestBackend::default()), limits, stopped).await;
+                let (backend, census) =
+                    (Rc::new(TestBackend::default()), Rc::new(Census::default()));
+                serve(listener, backend, Rc::clone(&census) as _, limits, stopped).await;
+                census.close()
             })
             .expect("the test machine has io_uring");
         Server { addr: addr.recv().unwrap(), stop, executor }
     }
 
-    /// Stops the server; returns once its last connection is closed.
-    fn stop(self) {
+    /// Stops the server; returns what it told its observer, once its last connection is closed.
+    fn stop(self) -> Told {
         drop(self.stop);
-        self.executor.join().unwrap();
+        self.executor.join().unwrap()
     }
 }
 
