@@ -21,7 +21,7 @@ step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
 need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
 
 .PHONY: help dev build test format-check lint doc deny unit sim process process-sharded conformance \
-	soak planted coverage porcupine bench chaos model fmt clean
+	monitoring soak planted coverage porcupine bench ghz picture chaos model fmt clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ build: ## Build target/release/mokv
 	$(call need,git,Debian package git)
 	$(CARGO) build --release --locked --bin mokv
 
-test: format-check lint doc deny unit sim process process-sharded conformance ## Everything that must hold, under 25 minutes on 2 cores
+test: format-check lint doc deny unit sim process process-sharded conformance monitoring ## Everything that must hold, under 25 minutes on 2 cores
 	$(call step,all passed)
 
 format-check: ## Check the formatting
@@ -82,6 +82,11 @@ conformance: build ## Drive a cluster with stock gRPC clients: Python's grpcio, 
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/python/run $(TOOLS) target/release/mokv
 
+monitoring: build ## Check metrics, alerts and dashboard with promtool and a real cluster
+	$(call step,$@)
+	$(call need,python3,Debian packages python3 and python3-venv)
+	tests/monitoring/run $(TOOLS) target/release/mokv
+
 SOAK_MINUTES ?= 60
 soak: ## Run seeds that no soak has run before for SOAK_MINUTES (60), with 10 minutes of faults each
 	$(SIM) --soak $(SOAK_MINUTES)
@@ -122,6 +127,13 @@ bench: build ## Measure puts and reads beside etcd's; installs Debian's etcd-ser
 	@command -v etcd >/dev/null || apt-get install -y --no-install-recommends etcd-server
 	@command -v h2load >/dev/null || apt-get install -y --no-install-recommends nghttp2-client
 	MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) bench --profile dev --locked --bench kv
+
+ghz: build ## Load a cluster with ghz: each member of one that it starts, or HOST=host:port; reports in target/ghz
+	benches/ghz/run $(TOOLS) target/release/mokv target/ghz $(HOST)
+
+picture: build ## Draw docs/dashboard.png: the dashboard's queries on a cluster under load (5 minutes)
+	$(call need,python3,Debian packages python3 and python3-venv)
+	tests/monitoring/render $(TOOLS) target/release/mokv docs/dashboard.png
 
 chaos: build ## Run 100 rounds of each crash test (some minutes)
 	MOKV_CHAOS_ROUNDS=100 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process crash -- --nocapture

@@ -23,6 +23,7 @@ class Cluster:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mokv-conformance-"))
         self.processes = []
         self.addresses = []
+        self.metrics_urls = []
         ports = free_ports(3 * size)
         seed = f"127.0.0.1:{ports[1]}"
         for number in range(size):
@@ -40,6 +41,7 @@ class Cluster:
                 command = [binary, f"--config-file={config}"]
                 self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
             self.addresses.append(f"127.0.0.1:{rpc}")
+            self.metrics_urls.append(f"http://127.0.0.1:{metrics}/metrics")
 
     def log(self, number):
         return self.directory / f"node-{number}.log"
