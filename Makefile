@@ -133,7 +133,7 @@ ghz: build ## Load a cluster with ghz: each member of one that it starts, or HOS
 
 picture: build ## Draw docs/dashboard.png: the dashboard's queries on a cluster under load (5 minutes)
 	$(call need,python3,Debian packages python3 and python3-venv)
-	tests/monitoring/render $(TOOLS) target/release/mokv docs/dashboard.png
+	tests/monitoring/picture/run $(TOOLS) target/release/mokv docs/dashboard.png
 
 chaos: build ## Run 100 rounds of each crash test (some minutes)
 	MOKV_CHAOS_ROUNDS=100 MOKV_BINARY=$(CURDIR)/target/release/mokv $(CARGO) test --locked --test process crash -- --nocapture

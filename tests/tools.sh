@@ -6,6 +6,8 @@
 # $tools, which the caller has set. Where a tool cannot be had, a line that begins with SKIPPED says
 # why, and the function returns 1.
 
+: "${tools:?the directory for tools must be set}"
+
 GHZ_VERSION=v0.120.0
 
 # Runs an installer; returns 1 when it failed because the registry is out of reach. Any other

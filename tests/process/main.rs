@@ -23,6 +23,7 @@ mod cluster;
 mod config_files;
 mod crash;
 mod dev;
+mod logs;
 mod membership;
 mod pause;
 mod poll;

@@ -21,6 +21,7 @@ class Cluster:
 
     def __init__(self, binary, size=3):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="mokv-conformance-"))
+        self.binary = binary
         self.processes = []
         self.addresses = []
         self.metrics_urls = []
@@ -28,8 +29,7 @@ class Cluster:
         seed = f"127.0.0.1:{ports[1]}"
         for number in range(size):
             rpc, gossip, metrics = ports[3 * number : 3 * number + 3]
-            config = self.directory / f"node-{number}.yaml"
-            config.write_text(
+            self.config(number).write_text(
                 f"data-dir: {self.directory}/node-{number}\n"
                 f"node-name: node-{number}\n"
                 f"bind-addr: 127.0.0.1:{gossip}\n"
@@ -37,11 +37,27 @@ class Cluster:
                 f"metrics-port: {metrics}\n"
                 + (f"start-join-addrs:\n  - {seed}\n" if number else "bootstrap: true\n")
             )
-            with open(self.log(number), "wb") as log:
-                command = [binary, f"--config-file={config}"]
-                self.processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+            self.processes.append(self.start(number))
             self.addresses.append(f"127.0.0.1:{rpc}")
             self.metrics_urls.append(f"http://127.0.0.1:{metrics}/metrics")
+
+    def start(self, number):
+        """Starts the process of a member that has none."""
+        with open(self.log(number), "ab") as log:
+            command = [self.binary, f"--config-file={self.config(number)}"]
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+    def kill(self, number):
+        """Kills a member, as a power cut would."""
+        self.processes[number].kill()
+        self.processes[number].wait()
+
+    def restart(self, number):
+        """Starts a member that was killed."""
+        self.processes[number] = self.start(number)
+
+    def config(self, number):
+        return self.directory / f"node-{number}.yaml"
 
     def log(self, number):
         return self.directory / f"node-{number}.log"
