@@ -1,6 +1,6 @@
 //! Consensus: who leads, how far the log is, what became of requests, how the followers do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -166,7 +166,7 @@ impl RaftMetrics {
             set(&self.members.with_label_values(&[kind]), ids.len() as u64);
         }
         if status.role == Role::Leader {
-            let tolerated = failures_tolerated(&raft, now_ms);
+            let tolerated = failures_tolerated(configuration, |id| answers(&raft, id, now_ms));
             self.failures_tolerated.with_label_values::<&str>(&[]).set(tolerated);
         } else {
             self.failures_tolerated.reset();
@@ -221,25 +221,20 @@ impl Followers {
 
 /// How many more voters may fail before one half of the configuration has no majority; negative when
 /// none has to.
-fn failures_tolerated(raft: &Status<'_>, now_ms: u64) -> i64 {
-    let Configuration { voters, outgoing, .. } = raft.configuration;
+fn failures_tolerated(configuration: &Configuration, answers: impl Fn(NodeId) -> bool) -> i64 {
+    let Configuration { voters, outgoing, .. } = configuration;
     let halves = [voters, outgoing].into_iter().filter(|half| !half.is_empty());
     let spare = |half: &BTreeSet<NodeId>| {
-        let answering =
-            half.iter().filter(|id| is_answering(**id, raft.id, &raft.progress, now_ms));
-        answering.count() as i64 - (half.len() as i64 / 2 + 1)
+        let answering = half.iter().filter(|id| answers(**id)).count();
+        answering as i64 - (half.len() as i64 / 2 + 1)
     };
     halves.map(spare).min().unwrap_or(0)
 }
 
-fn is_answering(
-    id: NodeId,
-    own: NodeId,
-    progress: &BTreeMap<NodeId, PeerStatus>,
-    now_ms: u64,
-) -> bool {
+/// Whether the leader has lately heard of a voter; it hears of itself always.
+fn answers(raft: &Status<'_>, id: NodeId, now_ms: u64) -> bool {
     let is_recent = |peer: &PeerStatus| now_ms < peer.last_contact_ms + SILENT_AFTER_MS;
-    id == own || progress.get(&id).is_some_and(is_recent)
+    id == raft.id || raft.progress.get(&id).is_some_and(is_recent)
 }
 
 fn label(failure: Failure) -> &'static str {
@@ -249,5 +244,45 @@ fn label(failure: Failure) -> &'static str {
         Failure::Overloaded => "overloaded",
         Failure::NotJoined => "not_joined",
         Failure::ShuttingDown => "shutting_down",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    fn tolerated(voters: &[u64], outgoing: &[u64], silent: &[u64]) -> i64 {
+        let (voters, outgoing) = (ids(voters), ids(outgoing));
+        let configuration = Configuration { voters, outgoing, ..Configuration::default() };
+        failures_tolerated(&configuration, |id| !silent.contains(&id.0))
+    }
+
+    #[test]
+    fn a_majority_that_just_holds_tolerates_no_failure() {
+        assert_eq!(tolerated(&[1], &[], &[]), 0);
+        assert_eq!(tolerated(&[1, 2], &[], &[]), 0);
+        assert_eq!(tolerated(&[1, 2, 3], &[], &[]), 1);
+        assert_eq!(tolerated(&[1, 2, 3], &[], &[3]), 0);
+        assert_eq!(tolerated(&[1, 2, 3, 4, 5], &[], &[3]), 1);
+        assert_eq!(tolerated(&[1, 2, 3], &[], &[2, 3]), -1);
+    }
+
+    #[test]
+    fn in_a_joint_configuration_the_weaker_half_counts() {
+        assert_eq!(tolerated(&[1, 2, 3, 4, 5], &[1, 2, 3], &[3]), 0);
+        assert_eq!(tolerated(&[1, 2, 3], &[1, 2, 3, 4, 5], &[]), 1);
+    }
+
+    #[test]
+    fn the_term_in_which_a_process_starts_is_no_election() {
+        let metrics = RaftMetrics::new(&Register::default());
+        for term in [7, 7, 8, 10] {
+            metrics.count_elections(term);
+        }
+        assert_eq!(metrics.elections.get(), 3);
     }
 }
