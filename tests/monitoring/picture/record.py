@@ -26,7 +26,9 @@ PHASES_S = (100, 40, 120)
 SETS_PER_S, GETS_PER_S = 200, 400
 STEP_S = 2
 RATE_INTERVAL = "15s"
-START_DEADLINE_S = 30
+PATIENCE_S = 30
+# What Prometheus answers while it starts.
+NOT_READY = 503
 
 CONFIGS = dashboard.ROOT / "benches/ghz"
 
@@ -121,10 +123,7 @@ class Prometheus:
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command)
-        deadline = time.monotonic() + START_DEADLINE_S
-        while not self.query("mokv_build_info"):
-            assert self.process.poll() is None, "Prometheus ended"
-            assert time.monotonic() < deadline, "Prometheus has scraped nothing"
+        self.once("mokv_build_info")
         return self
 
     def __exit__(self, *_):
@@ -133,11 +132,16 @@ class Prometheus:
 
     def leader(self):
         """The number of the member that leads."""
-        (series,) = self.query('mokv_raft_role{role="leader"} == 1')
+        series = self.once('mokv_raft_role{role="leader"} == 1')[0]
         return int(series["metric"]["instance"].removeprefix("node-"))
 
-    def query(self, expression):
-        return self.ask("query", query=expression)
+    def once(self, expression):
+        """The answer, once there is one."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := self.ask("query", query=expression)):
+            assert self.process.poll() is None, "Prometheus ended"
+            assert time.monotonic() < deadline, f"nothing is found for {expression}"
+        return found
 
     def query_range(self, expression, start, end):
         return self.ask("query_range", query=expression, start=start, end=end, step=STEP_S)
@@ -148,6 +152,8 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)["data"]["result"]
         except urllib.error.HTTPError as error:
+            if error.code == NOT_READY:
+                return []
             raise AssertionError(f"{parameters['query']}: {error.read().decode()}") from error
         except urllib.error.URLError:
             # It does not listen yet.
