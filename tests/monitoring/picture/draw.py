@@ -4,6 +4,7 @@ usage: draw.py RECORDING PICTURE
 """
 
 import json
+import math
 import pathlib
 import sys
 
@@ -17,6 +18,8 @@ import dashboard
 
 COLUMNS = 24
 COLUMN_INCHES, ROW_INCHES, FOOT_INCHES = 0.75, 0.36, 0.5
+# Values further apart than this are not joined.
+GAP_S = 5
 COLOURS = {"green": "#3f8f4f", "orange": "#d98018", "red": "#c4302b", "blue": "#3a6ea5"}
 CAPTION = (
     "Drawn by tests/monitoring/picture from the panels' queries, answered by Prometheus; not by Grafana. "
@@ -70,7 +73,7 @@ class Canvas:
 
     def save(self, picture):
         self.figure.text(0.006, 0.15 / self.height, CAPTION, fontsize=8, color="#666666")
-        self.figure.savefig(picture, dpi=75)
+        self.figure.savefig(picture, dpi=80)
 
 
 def draw_stat(axes, panel, lines):
@@ -92,12 +95,24 @@ def draw_stat(axes, panel, lines):
 def draw_series(axes, panel, lines):
     unit = panel["fieldConfig"]["defaults"]["unit"]
     for line in lines:
-        axes.plot(*zip(*line["values"]), linewidth=1, label=line["name"])
-    axes.set_ylim(bottom=0)
+        axes.plot(*zip(*with_gaps(line["values"])), linewidth=1, label=line["name"])
+    values = [value for line in lines for _, value in line["values"] if math.isfinite(value)]
+    highest = max(values, default=0)
+    axes.set_ylim(0, highest * 1.1 or 1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatted(value, unit)))
     axes.grid(alpha=0.25)
     if lines:
         axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False)
+
+
+def with_gaps(values):
+    """The values, with nothing where there was none for a while."""
+    last = None
+    for at, value in values:
+        if last is not None and at - last > GAP_S:
+            yield at, float("nan")
+        yield at, value
+        last = at
 
 
 def draw_states(axes, panel, lines):
@@ -108,7 +123,7 @@ def draw_states(axes, panel, lines):
         bars = [
             (at, following - at)
             for (at, value), following in zip(line["values"], times[1:])
-            if value == 1 and following - at < 10
+            if value == 1 and following - at <= GAP_S
         ]
         axes.broken_barh(bars, (height + 0.1, 0.8), color=COLOURS["green"])
     axes.set_yticks([height + 0.5 for height in range(len(lines))], [line["name"] for line in lines])
