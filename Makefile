@@ -20,8 +20,9 @@ step = @echo; echo "== $(1) (at $$(( $$(date +%s) - $(BEGAN) )) s)"
 # Fails, saying what is missing: $(call need,command,where it comes from)
 need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exit 1; }
 
-.PHONY: help dev build test format-check lint doc deny unit sim process process-sharded conformance \
-	monitoring soak planted coverage porcupine bench ghz picture chaos model fmt clean
+.PHONY: help dev build test format-check lint doc deny unit sim process process-sharded \
+	conformance monitoring soak planted coverage porcupine bench ghz picture chaos model fmt clean \
+	chart chart-both
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +35,7 @@ build: ## Build target/release/mokv
 	$(call need,git,Debian package git)
 	$(CARGO) build --release --locked --bin mokv
 
-test: format-check lint doc deny unit sim process process-sharded conformance monitoring ## Everything that must hold, under 25 minutes on 2 cores
+test: format-check lint doc deny unit sim process process-sharded conformance monitoring chart ## Everything that must hold, under 25 minutes on 2 cores
 	$(call step,all passed)
 
 format-check: ## Check the formatting
@@ -86,6 +87,16 @@ monitoring: build ## Check metrics, alerts and dashboard with promtool and a rea
 	$(call step,$@)
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/monitoring/run $(TOOLS) target/release/mokv
+
+chart: ## Test the Helm chart: lint, unit tests, bad values, and Kubernetes' schemas
+	$(call step,$@)
+	$(call need,python3,Debian packages python3 and python3-venv)
+	tests/chart/run $(TOOLS)
+
+OTHER_HELM_VERSION ?= v4.3.1
+chart-both: ## The same, and that Helm 4 renders what Helm 3 does; builds it the first time (some minutes)
+	$(call need,python3,Debian packages python3 and python3-venv)
+	tests/chart/run $(TOOLS) $(OTHER_HELM_VERSION)
 
 SOAK_MINUTES ?= 60
 soak: ## Run seeds that no soak has run before for SOAK_MINUTES (60), with 10 minutes of faults each
