@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 import os
 import pathlib
 import unittest
@@ -11,6 +12,7 @@ import kubernetes_validate
 import yaml
 
 from rendering import EVERYTHING, NOTHING, render
+from values import CHART
 
 VERSIONS = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34"]
 # The schemas of the Prometheus operator's objects, and another Helm; empty where they are missing.
@@ -46,6 +48,14 @@ class Objects(unittest.TestCase):
                 # The schema itself is not checked: its patterns are Go's, not Python's.
                 validator = jsonschema.Draft202012Validator(operator_schema(kind))
                 validator.validate(objects[kind, "kv-mokv"])
+
+    def test_alerts_and_dashboard_arrive_as_they_are_in_their_files(self):
+        objects = render(EVERYTHING)
+        alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+        self.assertEqual(objects["PrometheusRule", "kv-mokv"]["spec"], alerts)
+        dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+        installed = objects["ConfigMap", "kv-mokv-dashboard"]["data"]["mokv.json"]
+        self.assertEqual(json.loads(installed), dashboard)
 
     def test_everything_has_every_kind(self):
         kinds = [kind for kind, _ in render(EVERYTHING)]

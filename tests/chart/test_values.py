@@ -17,6 +17,7 @@ REFUSED = [
     ({"replicas": 33}, "/replicas"),
     ({"replicas": "3"}, "/replicas"),
     ({"replicas": 2.5}, "/replicas"),
+    ({"replicas": None}, "'replicas'"),
     ({"storage": 1}, "/storage"),
     ({"storage": "1 Gi"}, "/storage"),
     ({"storage": "0Gi"}, "/storage"),
@@ -46,6 +47,8 @@ REFUSED = [
     ({"minVoters": 0}, "/minVoters"),
     ({"deadServerTimeoutMs": -1}, "/deadServerTimeoutMs"),
     ({"leaveOnScaleDown": "yes"}, "/leaveOnScaleDown"),
+    ({"serviceAccount": {"create": "yes"}}, "/serviceAccount/create"),
+    ({"serviceAccount": {"name": None}}, "'name'"),
     ({"serviceAccount": {"annotations": {"a": 1}}}, "/serviceAccount/annotations/a"),
     ({"resources": {"limit": {}}}, "'limit'"),
     ({"resources": {"limits": {"cpu": "two"}}}, "/resources/limits/cpu"),
@@ -62,10 +65,12 @@ REFUSED = [
     ({"seccompProfile": {"localhostProfile": "mokv.json"}}, "/seccompProfile"),
     ({"seccompProfile": {"type": "Unconfined", "localhostProfile": "a"}}, "/seccompProfile"),
     ({"service": {"type": "ExternalName"}}, "/service/type"),
+    ({"service": {"annotations": ["a"]}}, "/service/annotations"),
     ({"networkPolicy": {"enabled": "auto"}}, "/networkPolicy/enabled"),
     ({"networkPolicy": {"clients": [{}]}}, "/networkPolicy/clients/0"),
     ({"networkPolicy": {"metrics": [{"pods": {}}]}}, "/networkPolicy/metrics/0"),
     ({"podDisruptionBudget": {"maxUnavailable": 2}}, "'maxUnavailable'"),
+    ({"podDisruptionBudget": {"enabled": 1}}, "/podDisruptionBudget/enabled"),
     ({"antiAffinity": "some"}, "/antiAffinity"),
     ({"affinity": {"antiAffinity": {}}}, "'antiAffinity'"),
     ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "/topologySpreadConstraints/0"),
@@ -73,11 +78,20 @@ REFUSED = [
     ({"tolerations": ["all"]}, "/tolerations/0"),
     ({"priorityClassName": 1}, "/priorityClassName"),
     ({"podLabels": {"a": 1}}, "/podLabels/a"),
+    ({"podAnnotations": {"a": True}}, "/podAnnotations/a"),
     ({"monitoring": {"serviceMonitor": {"enabled": "yes"}}}, "/serviceMonitor/enabled"),
     ({"monitoring": {"serviceMonitor": {"interval": "soon"}}}, "/serviceMonitor/interval"),
+    ({"monitoring": {"serviceMonitor": {"labels": {"a": 1}}}}, "/serviceMonitor/labels/a"),
+    ({"monitoring": {"prometheusRule": {"enabled": "always"}}}, "/prometheusRule/enabled"),
+    ({"monitoring": {"prometheusRule": {"labels": {"a": 1}}}}, "/prometheusRule/labels/a"),
+    ({"monitoring": {"dashboard": {"enabled": "true"}}}, "/dashboard/enabled"),
+    ({"monitoring": {"dashboard": {"labels": {"a": 1}}}}, "/dashboard/labels/a"),
+    ({"monitoring": {"dashboard": {"annotations": {"a": 1}}}}, "/dashboard/annotations/a"),
     ({"monitoring": {"alerts": {}}}, "'alerts'"),
     ({"tls": {"enabled": "auto"}}, "/tls/enabled"),
-    ({"tls": {"certManager": {"issuer": "ca"}}}, "'issuer'"),
+    ({"tls": {"existingSecret": {"name": "certificates"}}}, "/tls/existingSecret"),
+    ({"tls": {"certManager": {"enabled": "auto"}}}, "/tls/certManager/enabled"),
+    ({"tls": {"certManager": {"issuerRef": "ca"}}}, "/tls/certManager/issuerRef"),
 ]
 # Values that are a little unusual, and right.
 ACCEPTED = [
@@ -99,6 +113,11 @@ class Values(unittest.TestCase):
                 render(bad)
             self.assertIn(place, str(refused.exception))
             self.assertIn("schema", str(refused.exception))
+
+    def test_of_every_value_a_bad_one_is_tried(self):
+        tried = {path for bad, _ in REFUSED for path in values.leaves(bad)}
+        for path in values.ends(values.descriptions()):
+            self.assertTrue(any(f"{other}.".startswith(f"{path}.") for other in tried), path)
 
     def test_unusual_values_are_taken(self):
         for good in ACCEPTED:

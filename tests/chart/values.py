@@ -56,15 +56,18 @@ def leaves(tree, path=""):
             yield here
 
 
+def ends(paths):
+    """Those of some paths that have no longer one among them."""
+    return [path for path in paths if not any(other.startswith(f"{path}.") for other in paths)]
+
+
 def table():
     """The values in Markdown: a row for each that is described and has no described part."""
     described = descriptions()
     rows = ["| value | default | what |", "|---|---|---|"]
-    for path, text in described.items():
-        if any(other.startswith(f"{path}.") for other in described):
-            continue
-        default = json.dumps(at(defaults(), path), separators=(", ", ": "))
-        rows.append(f"| `{path}` | `{default}` | {text} |")
+    for path in ends(described):
+        default = json.dumps(at(defaults(), path))
+        rows.append(f"| `{path}` | `{default}` | {described[path]} |")
     return "\n".join(rows)
 
 
