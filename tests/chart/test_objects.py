@@ -19,6 +19,14 @@ VERSIONS = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34"]
 OPERATOR_SCHEMAS = os.environ.get("OPERATOR_SCHEMAS")
 OTHER_HELM = os.environ.get("OTHER_HELM")
 
+# What each object's labels look like.
+RELEASE_LABELS = {
+    "app.kubernetes.io/name": "mokv",
+    "app.kubernetes.io/instance": "kv",
+    "app.kubernetes.io/version": r"\d+\.\d+\.\d+",
+    "app.kubernetes.io/managed-by": "Helm",
+    "helm.sh/chart": r"mokv-\d+\.\d+\.\d+",
+}
 SETS = {"defaults": {}, "everything": EVERYTHING, "nothing": NOTHING}
 
 
@@ -71,8 +79,8 @@ class Objects(unittest.TestCase):
             with self.subTest(object=key):
                 self.assertEqual(item["metadata"]["namespace"], "shop")
                 labels = item["metadata"]["labels"]
-                self.assertEqual(labels["app.kubernetes.io/instance"], "kv")
-                self.assertIn("helm.sh/chart", labels)
+                for name, value in RELEASE_LABELS.items():
+                    self.assertRegex(labels[name], f"^{value}$")
 
     def test_scaling_changes_two_numbers_and_no_pod(self):
         before, after = render({"replicas": 3}), render({"replicas": 5})
