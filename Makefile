@@ -88,15 +88,15 @@ monitoring: build ## Check metrics, alerts and dashboard with promtool and a rea
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/monitoring/run $(TOOLS) target/release/mokv
 
-chart: ## Test the Helm chart: lint, unit tests, bad values, and Kubernetes' schemas
+chart: build ## Test the Helm chart: lint, unit tests, bad values, and Kubernetes' schemas
 	$(call step,$@)
 	$(call need,python3,Debian packages python3 and python3-venv)
-	tests/chart/run $(TOOLS)
+	tests/chart/run $(TOOLS) target/release/mokv
 
 OTHER_HELM_VERSION ?= v4.3.1
-chart-both: ## The same, and that Helm 4 renders what Helm 3 does; builds it the first time (some minutes)
+chart-both: build ## The same, and that another Helm renders the same; builds it the first time (some minutes)
 	$(call need,python3,Debian packages python3 and python3-venv)
-	tests/chart/run $(TOOLS) $(OTHER_HELM_VERSION)
+	tests/chart/run $(TOOLS) target/release/mokv $(OTHER_HELM_VERSION)
 
 SOAK_MINUTES ?= 60
 soak: ## Run seeds that no soak has run before for SOAK_MINUTES (60), with 10 minutes of faults each
