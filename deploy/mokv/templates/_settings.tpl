@@ -29,19 +29,19 @@ What the server is told, worked out from the values. Used by statefulset.yaml an
 {{- end }}
 {{- end }}
 
-{{/* The affinity of the values, with the anti-affinity that antiAffinity names. */}}
+{{/* The affinity of the values; where it has no anti-affinity, the one that antiAffinity names. */}}
 {{- define "mokv.affinity" -}}
 {{- $affinity := deepCopy .Values.affinity }}
 {{- $labels := include "mokv.memberLabels" . | fromYaml }}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels) }}
-{{- if hasKey $affinity "podAntiAffinity" }}
-{{- else if eq .Values.antiAffinity "required" }}
-{{- $_ := set $affinity "podAntiAffinity"
-      (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $term)) }}
-{{- else if eq .Values.antiAffinity "preferred" }}
-{{- $_ := set $affinity "podAntiAffinity"
-      (dict "preferredDuringSchedulingIgnoredDuringExecution"
-        (list (dict "weight" 100 "podAffinityTerm" $term))) }}
+{{- $rules := dict
+      "required" (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $term))
+      "preferred" (dict "preferredDuringSchedulingIgnoredDuringExecution"
+        (list (dict "weight" 100 "podAffinityTerm" $term)))
+      "none" dict }}
+{{- $rule := get $rules .Values.antiAffinity }}
+{{- if and $rule (not (hasKey $affinity "podAntiAffinity")) }}
+{{- $_ := set $affinity "podAntiAffinity" $rule }}
 {{- end }}
 {{- with $affinity }}{{ toYaml . }}{{ end }}
 {{- end }}
@@ -51,8 +51,8 @@ What the server is told, worked out from the values. Used by statefulset.yaml an
 {{- $labels := include "mokv.memberLabels" . | fromYaml }}
 {{- $constraints := list }}
 {{- range .Values.topologySpreadConstraints }}
-{{- $members := dict "labelSelector" (dict "matchLabels" $labels) }}
-{{- $constraints = append $constraints (hasKey . "labelSelector" | ternary . (merge $members .)) }}
+{{- $about := hasKey . "labelSelector" | ternary dict (dict "labelSelector" (dict "matchLabels" $labels)) }}
+{{- $constraints = append $constraints (merge $about .) }}
 {{- end }}
 {{- with $constraints }}{{ toYaml . }}{{ end }}
 {{- end }}
