@@ -82,6 +82,16 @@ class Objects(unittest.TestCase):
                 for name, value in RELEASE_LABELS.items():
                     self.assertRegex(labels[name], f"^{value}$")
 
+    def test_prometheus_finds_the_members_through_one_service(self):
+        objects = render(EVERYTHING)
+        monitor = objects["ServiceMonitor", "kv-mokv"]["spec"]
+        wanted = monitor["selector"]["matchLabels"].items()
+        services = [item for (kind, _), item in objects.items() if kind == "Service"]
+        found = [item for item in services if wanted <= item["metadata"]["labels"].items()]
+        self.assertEqual([item["metadata"]["name"] for item in found], ["kv-mokv-headless"])
+        ports = [port["name"] for port in found[0]["spec"]["ports"]]
+        self.assertIn(monitor["endpoints"][0]["port"], ports)
+
     def test_scaling_changes_two_numbers_and_no_pod(self):
         before, after = render({"replicas": 3}), render({"replicas": 5})
         self.assertEqual(after["StatefulSet", "kv-mokv"]["spec"].pop("replicas"), 5)
