@@ -22,7 +22,7 @@ need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exi
 
 .PHONY: help dev build test format-check lint doc deny unit sim process process-sharded \
 	conformance monitoring soak planted coverage porcupine bench ghz picture chaos model fmt clean \
-	chart chart-both
+	chart chart-both image seccomp containers kind redeploy kind-clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -151,6 +151,26 @@ chaos: build ## Run 100 rounds of each crash test (some minutes)
 
 model: ## Explore Raft exhaustively within larger bounds than `make unit` does (some minutes)
 	CARGO_PROFILE_TEST_OPT_LEVEL=3 $(CARGO) test --locked --lib raft::testing::model -- --include-ignored --nocapture
+
+image: ## Build the container image for this machine, or with ARCH=arm64 for another
+	deploy/docker/build
+
+seccomp: ## Write deploy/docker/seccomp.json: Docker's default profile and io_uring
+	$(call need,python3,Debian package python3)
+	deploy/docker/seccomp/generate
+
+containers: image ## Test the image: confined, and as three members that are cut off, killed and moved
+	$(call need,python3,Debian package python3)
+	tests/containers/run
+
+kind: ## Run mökv on a local Kubernetes: make the cluster if it is missing, build, load, install, wait
+	deploy/kind/local up
+
+redeploy: ## Build the image again and replace the pods of `make kind`
+	deploy/kind/local redeploy
+
+kind-clean: ## Remove the cluster of `make kind` and its data
+	deploy/kind/local clean
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all
