@@ -1,12 +1,11 @@
 """Members in containers on a private network, and a client on the host that talks to them."""
 
 import json
-import os
 import platform
 import subprocess
 import time
 
-from docker import DEPLOY, IMAGE, LABEL, confined, docker, inspect
+from docker import DEPLOY, IMAGE, LABEL, PROJECT, confined, docker, inspect
 
 PORT = 8400
 PEER_PORT = 8401
@@ -31,7 +30,7 @@ class Cluster:
     """Members with the same settings but for the name that each is dialed by."""
 
     def __init__(self, size=3):
-        self.network = docker("network", "create", *LABEL, f"mokv-test-{os.getpid()}")
+        self.network = docker("network", "create", *LABEL, PROJECT)
         self.members = [
             Member(f"mokv-{number}", docker("volume", "create", *LABEL)) for number in range(size)
         ]

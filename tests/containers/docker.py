@@ -6,7 +6,9 @@ import pathlib
 import subprocess
 
 DEPLOY = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "docker"
+# Made by `run`, which removes what carries the label or belongs to the project.
 IMAGE = os.environ["MOKV_TEST_IMAGE"]
+PROJECT = os.environ["MOKV_TEST_PROJECT"]
 LABEL = ["--label", os.environ["MOKV_TEST_LABEL"]]
 COMMAND_DEADLINE_S = 60
 
