@@ -9,6 +9,8 @@ from docker import DEPLOY, IMAGE, LABEL, PROJECT, confined, docker, inspect
 
 PORT = 8400
 PEER_PORT = 8401
+# Resolves to all members, as the name of a headless service does.
+SHARED_NAME = "mokv"
 DEADLINE_S = 40
 POLL_S = 0.05
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -39,25 +41,35 @@ class Cluster:
 
     def run(self, member):
         """Starts a member in a new container."""
-        seeds = ",".join(f"{each.name}:{PEER_PORT}" for each in self.members)
         settings = {
             "MOKV_BIND_ADDR": f"{member.name}:{PEER_PORT}",
-            "MOKV_START_JOIN_ADDRS": seeds,
-            "MOKV_BOOTSTRAP": str(member is self.members[0]).lower(),
+            "MOKV_START_JOIN_ADDRS": f"{SHARED_NAME}:{PEER_PORT}",
+            "MOKV_BOOTSTRAP_EXPECT": str(len(self.members)),
         }
         member.container = docker(
             "run", "--detach", *LABEL, *confined(),
-            f"--network={self.network}", f"--hostname={member.name}", f"--network-alias={member.name}",
+            f"--network={self.network}", f"--hostname={member.name}", *self.aliases(member),
             f"--volume={member.volume}:/var/lib/mokv",
             *(f"--env={name}={value}" for name, value in settings.items()),
             IMAGE,
         )  # fmt: skip
         self.find(member)
 
+    def run_stranger(self):
+        """Starts a server on the network that has a cluster of its own, at the first free address."""
+        return docker(
+            "run", "--detach", *LABEL, *confined(), f"--network={self.network}", "--hostname=stranger",
+            f"--env=MOKV_BIND_ADDR=stranger:{PEER_PORT}", "--env=MOKV_BOOTSTRAP=true", IMAGE,
+        )  # fmt: skip
+
     def remove(self, member):
         """Stops a member and removes its container; the volume stays."""
         docker("stop", "--time=30", member.container)
         docker("rm", member.container)
+
+    def stop(self):
+        """Ends all members: what they have locked counts for the limits of other containers."""
+        docker("rm", "--force", *(member.container for member in self.members))
 
     def start(self, member):
         docker("start", member.container)
@@ -67,8 +79,11 @@ class Cluster:
         docker("network", "disconnect", self.network, member.container)
 
     def reconnect(self, member):
-        docker("network", "connect", f"--alias={member.name}", self.network, member.container)
+        docker("network", "connect", *self.aliases(member, "--alias"), self.network, member.container)
         self.find(member)
+
+    def aliases(self, member, option="--network-alias"):
+        return [f"{option}={name}" for name in (member.name, SHARED_NAME)]
 
     def find(self, member):
         """Learns the address, which each start may change."""

@@ -14,6 +14,10 @@ class ThreeMembers(unittest.TestCase):
     def setUpClass(cls):
         cls.cluster = Cluster()
 
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.stop()
+
     def setUp(self):
         self.cluster.wait_until_all_serve()
 
@@ -38,6 +42,17 @@ class ThreeMembers(unittest.TestCase):
                 writer.wait_for_some()
                 self.cluster.reconnect(member)
                 self.cluster.wait_until_all_serve()
+
+    def test_a_member_whose_address_is_taken_meanwhile_comes_back_at_another(self):
+        with Writer(self.cluster, "taken") as writer:
+            for member in self.cluster.members:
+                former = member.address
+                self.cluster.cut_off(member)
+                self.addCleanup(docker, "rm", "--force", "--volumes", self.cluster.run_stranger())
+                self.cluster.reconnect(member)
+                self.assertNotEqual(member.address, former)
+                self.cluster.wait_until_all_serve()
+                writer.wait_for_some()
 
     def test_a_member_that_is_killed_comes_back(self):
         with Writer(self.cluster, "killed") as writer:

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import unittest
 
+from cluster import client, wait_until
 from docker import DEPLOY, IMAGE, PROJECT, attempt, inspect
 
 MEMBERS = ("mokv-0", "mokv-1", "mokv-2")
 DEADLINE_S = 120
+NO_SUCH_KEY = 3
 
 
 def find_compose():
@@ -39,10 +41,25 @@ class Compose(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
+    def endpoint(self, member):
+        return self.compose("port", member, "8400")
+
     def test_it_is_valid_and_names_the_image_of_this_version(self):
         self.compose("config", "--quiet")
         version = inspect(IMAGE)["Config"]["Labels"]["org.opencontainers.image.version"]
         self.assertIn(f"MOKV_IMAGE=mokv:{version}\n", (DEPLOY / ".env").read_text())
+
+    def test_its_members_form_a_cluster(self):
+        self.addCleanup(self.compose, "down", "--volumes", "--timeout=30")
+        self.compose("up", "--detach", *MEMBERS)
+        first, *others = [self.endpoint(member) for member in MEMBERS]
+        wait_until(
+            lambda: client("get", "key", "--timeout=1s", endpoints=first).returncode == NO_SUCH_KEY,
+            lambda: f"{first} serves:\n{self.compose('logs', '--tail=30')}",
+        )
+        self.assertEqual(client("set", "key", "value", endpoints=first).returncode, 0)
+        for endpoint in others:
+            self.assertEqual(client("get", "key", endpoints=endpoint).stdout, "value")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import unittest
 
+from cluster import client, wait_until
 from docker import DEPLOY, IMAGE, LABEL, attempt, confined, docker, inspect
 
 # What Docker puts into every container.
@@ -53,6 +54,17 @@ class Container(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         outcomes = {check["name"]: check["outcome"] for check in json.loads(done.stdout)}
         self.assertEqual(set(outcomes.values()), {"ok"}, outcomes)
+
+    def test_one_by_itself_serves_whoever_is_inside_or_outside(self):
+        container = docker("run", "--detach", *LABEL, *confined(), "--publish=127.0.0.1::8400", IMAGE, "--bootstrap")
+        # At once: what it has locked counts for the limits of the others.
+        self.addCleanup(docker, "rm", "--force", "--volumes", container)
+        wait_until(
+            lambda: attempt("exec", container, "/mokv", "set", "key", "value").returncode == 0,
+            lambda: "the server takes a write",
+        )
+        answer = client("get", "key", endpoints=docker("port", container, "8400"))
+        self.assertEqual(answer.stdout, "value", answer.stderr)
 
     def test_without_io_uring_it_says_what_to_allow(self):
         profile = json.loads((DEPLOY / "seccomp.json").read_text())
