@@ -56,10 +56,10 @@ class Cluster:
         self.find(member)
 
     def run_stranger(self):
-        """Starts a server on the network that has a cluster of its own, at the first free address."""
+        """Starts a server that is no member, with ports of its own, at the first free address."""
         return docker(
             "run", "--detach", *LABEL, *confined(), f"--network={self.network}", "--hostname=stranger",
-            f"--env=MOKV_BIND_ADDR=stranger:{PEER_PORT}", "--env=MOKV_BOOTSTRAP=true", IMAGE,
+            "--env=MOKV_BIND_ADDR=stranger:9401", "--env=MOKV_RPC_PORT=9400", "--env=MOKV_BOOTSTRAP=true", IMAGE,
         )  # fmt: skip
 
     def remove(self, member):

@@ -52,13 +52,14 @@ class Compose(unittest.TestCase):
     def test_its_members_form_a_cluster(self):
         self.addCleanup(self.compose, "down", "--volumes", "--timeout=30")
         self.compose("up", "--detach", *MEMBERS)
-        first, *others = [self.endpoint(member) for member in MEMBERS]
-        wait_until(
-            lambda: client("get", "key", "--timeout=1s", endpoints=first).returncode == NO_SUCH_KEY,
-            lambda: f"{first} serves:\n{self.compose('logs', '--tail=30')}",
-        )
-        self.assertEqual(client("set", "key", "value", endpoints=first).returncode, 0)
-        for endpoint in others:
+        endpoints = [self.endpoint(member) for member in MEMBERS]
+        for endpoint in endpoints:
+            wait_until(
+                lambda: client("get", "key", "--timeout=1s", endpoints=endpoint).returncode == NO_SUCH_KEY,
+                lambda: f"{endpoint} serves:\n{self.compose('logs', '--tail=30')}",
+            )
+        self.assertEqual(client("set", "key", "value", endpoints=endpoints[0]).returncode, 0)
+        for endpoint in endpoints:
             self.assertEqual(client("get", "key", endpoints=endpoint).stdout, "value")
 
 
