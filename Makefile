@@ -22,7 +22,7 @@ need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exi
 
 .PHONY: help dev build test format-check lint doc deny unit sim process process-sharded \
 	conformance monitoring soak planted coverage porcupine bench ghz picture chaos model fmt clean \
-	chart chart-both image seccomp containers kind redeploy kind-clean kind-test scripts
+	chart chart-both image seccomp containers scripts kind redeploy kind-clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ build: ## Build target/release/mokv
 	$(call need,git,Debian package git)
 	$(CARGO) build --release --locked --bin mokv
 
-test: format-check lint doc deny unit sim process process-sharded conformance monitoring chart kind-test scripts ## Everything that must hold, under 25 minutes on 2 cores
+test: format-check lint doc deny unit sim process process-sharded conformance monitoring chart scripts ## Everything that must hold, under 25 minutes on 2 cores
 	$(call step,all passed)
 
 format-check: ## Check the formatting
