@@ -144,8 +144,7 @@ impl View<'_> {
         let id = *self.configuration.learners.iter().find(ready)?;
         let name = &self.configuration.members[&id].name;
         let old_selves: Vec<NodeId> = self.namesakes(name, id).collect();
-        let is_blocked = old_selves.iter().any(|old| self.is_alive(*old));
-        if is_blocked && !planted!(LivingNamesakeReplaced) {
+        if old_selves.iter().any(|old| self.is_alive(*old)) {
             return None;
         }
         let mut target = self.configuration.clone();
@@ -203,7 +202,6 @@ impl View<'_> {
 
     fn living_namesake(&self, stranger: &gossip::Member) -> bool {
         self.namesakes(&stranger.name, stranger.id).any(|id| self.is_alive(id))
-            && !planted!(LivingNamesakeReplaced)
     }
 
     /// Members with this name and another identity.

@@ -197,8 +197,6 @@ bugs! {
         SnapshotNameNotSynced: "15: no sync of the directory after a rename" => "recovery: succeeds where nothing was damaged",
         /// Of three snapshots the newest is removed, not the oldest.
         NewestSnapshotRemoved: "6: gap between snapshot and log" => "recovery: succeeds where nothing was damaged",
-        /// The log behind an installed snapshot is dropped before the block that restarts it is durable.
-        RestartRetiresFirst: "6: crash in mid-snapshot" => "recovery: succeeds where nothing was damaged",
         /// Segments are retired that hold entries which no snapshot has.
         TruncatesTooEarly: "6: gap between snapshot and log" => "recovery: succeeds where nothing was damaged",
         /// A snapshot is joined to the log on disk although they are of different histories (§7).
@@ -245,8 +243,6 @@ bugs! {
         SnapshotKeepsOldConfiguration: "11: a snapshot keeps stale membership" => "quorum overlap",
         /// A voter that gossip holds dead is removed.
         DeadVotersRemoved: "17: automatic removal shrinks the quorum" => "voters never below the floor",
-        /// A server with a living member's name and another identity takes its place.
-        LivingNamesakeReplaced: "17: automatic removal shrinks the quorum" => "voters never below the floor",
         /// Whoever was removed is let in again as long as it is alive.
         RemovedLetInAgain: "pitfall: the removed member's return" => "liveness",
         /// A server with an empty disk makes a cluster of its own before its seeds can have answered.
@@ -259,8 +255,6 @@ bugs! {
         TellsBeforeWriting: "1: acknowledged before sync" => "durable before acknowledged",
         /// The node is told that a snapshot is installed before it has its name.
         InstalledBeforeNamed: "6: crash in mid-snapshot" => "state machine safety",
-        /// Entries and what supersedes them are written together.
-        ConflictsWrittenTogether: "16: two appends reordered before the sync" => "assert: entries of one append are consecutive",
         /// Of two terms or votes that are written together, the older one is.
         GroupKeepsOldVote: "mutation: group commit" => "durable before acknowledged",
     }

@@ -149,9 +149,6 @@ impl Wal {
         if self.room_bytes() == 0 {
             self.roll(ops);
         }
-        if planted!(RestartRetiresFirst) {
-            self.retire(self.segments.len() - 1, ops);
-        }
         let block = block::encode_restart(self.place(), self.next_sequence, base);
         self.write_block(base.next(), vec![block], ops);
         self.last = base;
