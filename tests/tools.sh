@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Installs tools that are no part of the project, for the scripts that drive it with them: sourced
-# by tests/python/run, tests/monitoring/run and benches/ghz/run.
+# by the `run` of tests/chart, tests/kubernetes, tests/monitoring, tests/python and benches/ghz.
 #
 # What comes from a registry has a pinned version; Debian pins its own. Everything goes below
 # $tools, which the caller has set. Where a tool cannot be had, a line that begins with SKIPPED says
@@ -9,6 +9,9 @@
 : "${tools:?the directory for tools must be set}"
 
 GHZ_VERSION=v0.120.0
+HELM_VERSION=v3.22.0
+# What this Helm and the programs for it need.
+HELM_GO_VERSION=1.26
 
 # Runs an installer; returns 1 when it failed because the registry is out of reach. Any other
 # failure ends the run.
@@ -40,6 +43,21 @@ install_ghz() {
     command -v go >/dev/null || { echo "ghz needs go 1.18 or later: https://go.dev/dl, or the Debian package golang-go" >&2; exit 1; }
     install_from "the Go module proxy" env GOBIN="$(dirname "$GHZ")" \
         go install "github.com/bojand/ghz/cmd/ghz@$GHZ_VERSION"
+}
+
+# Sets HELM: install_helm VERSION
+install_helm() {
+    local version=$1 found
+    export HELM=$tools/helm-$version/helm
+    if [[ -x $HELM ]]; then return 0; fi
+    command -v go >/dev/null || { echo "go is missing, $HELM_GO_VERSION or later: https://go.dev/dl" >&2; exit 1; }
+    found=$(go env GOVERSION)
+    if ! printf '%s\n' "$HELM_GO_VERSION" "${found#go}" | sort -CV; then
+        echo "SKIPPED helm: it needs Go $HELM_GO_VERSION or later, and this is $found: https://go.dev/dl"
+        return 1
+    fi
+    install_from "the Go module proxy" env GOBIN="$(dirname "$HELM")" \
+        go install "helm.sh/helm/${version%%.*}/cmd/helm@$version"
 }
 
 # Sets PROMETHEUS and PROMTOOL: what is installed, or else Debian's package unpacked, which starts no

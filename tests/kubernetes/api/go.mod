@@ -1,0 +1,3 @@
+module mokv/tests/kubernetes/api
+
+go 1.22

@@ -1,0 +1,208 @@
+"""A control plane for one StatefulSet: it keeps the pods that the release wants, rolls new templates
+out, evicts within the disruption budget, and answers DNS and the API. Used by scenario.py.
+"""
+
+import asyncio
+import json
+import logging
+import pathlib
+
+import dns
+import network
+from kubelet import Node, Pod, delete_volumes
+from network import Network
+from objects import NAMESPACE, Release
+from poll import PERIOD_S, until
+
+# One for each of the most pods that a scenario has, and one that can be drained then.
+NODES = 6
+EVICTION_LIMIT_S = 120
+API_LIMIT_S = 30
+
+log = logging.getLogger("cluster")
+
+
+class Cluster:
+    """`run` must be running all the while."""
+
+    def __init__(self, release: Release, node: Node, api: pathlib.Path) -> None:
+        self.release = release
+        self.pods: dict[str, Pod] = {}
+        # What pods suffered that are gone.
+        self.problems: list[str] = []
+        self._node = node
+        self._api = api
+        self._cordoned: set[int] = set()
+        self._lost: set[str] = set()
+        # Addresses that pods get at their next start.
+        self._promised: dict[str, str] = {}
+        self._starts = 0
+
+    async def run(self) -> None:
+        """Opens network, DNS and API, and reconciles until it is cancelled."""
+        await self._node.network.open()
+        await dns.Server(self.addresses).open(network.DNS)
+        self._publish()
+        async with asyncio.TaskGroup() as tasks:
+            await self._open_api(tasks)
+            while True:
+                self._reconcile(tasks)
+                await asyncio.sleep(PERIOD_S)
+
+    def apply(self, release: Release) -> None:
+        """What `helm upgrade` and `kubectl` do with changed objects."""
+        self.release = release
+        self._publish()
+
+    def delete(self, name: str) -> None:
+        self.pods[name].delete()
+
+    def delete_all(self) -> None:
+        for name in self.pods:
+            self.delete(name)
+
+    def fail_all(self) -> None:
+        """All nodes fail at once; their pods are replaced."""
+        for pod in self.pods.values():
+            pod.fail()
+
+    def swap_addresses(self) -> None:
+        """Deletes all pods, and gives each the address of the next."""
+        addresses = [pod.address for pod in self.pods.values()]
+        self._promised = dict(zip(self.pods, addresses[1:] + addresses[:1]))
+        self.delete_all()
+
+    def lose_volumes(self, name: str) -> None:
+        """Deletes a pod and its claims, whose volumes go with the pod."""
+        self._lost.add(name)
+        self.delete(name)
+
+    async def drain(self, place: int) -> None:
+        """What `kubectl drain` does: evicts the node's pods, each when the budget allows it."""
+        self._cordoned.add(place)
+        for pod in [pod for pod in self.pods.values() if pod.place == place]:
+            await until(f"{pod.name} may be evicted", EVICTION_LIMIT_S, self._may_evict)
+            pod.delete()
+            await until(f"{pod.name} is gone", EVICTION_LIMIT_S, lambda: pod.ended)
+
+    def uncordon(self, place: int) -> None:
+        self._cordoned.remove(place)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the pods are those that the release wants, and all ready."""
+        wanted = {self._name(ordinal) for ordinal in range(self.release.replicas)}
+        return wanted == set(self.pods) and all(
+            pod.available and pod.revision == self.release.revision for pod in self.pods.values()
+        )
+
+    def endpoints(self) -> list[str]:
+        """Where the clients' service leads to: the pods that are ready."""
+        port = self.release.port(self.release.service(headless=False), "grpc")
+        return [f"{pod.address}:{port}" for pod in self.pods.values() if pod.available]
+
+    def addresses(self, name: str) -> list[str] | None:
+        """What DNS knows of a name now."""
+        domain = f".{NAMESPACE}.svc.cluster.local"
+        if not name.endswith(domain):
+            return None
+        clients, members = (self.release.service(headless) for headless in (False, True))
+        listed = {
+            pod.name: pod.address
+            for pod in self.pods.values()
+            if pod.available or members["spec"].get("publishNotReadyAddresses")
+        }
+        match name.removesuffix(domain).split("."):
+            case [service] if service == members["metadata"]["name"]:
+                return list(listed.values())
+            case [service] if service == clients["metadata"]["name"]:
+                return [endpoint.rpartition(":")[0] for endpoint in self.endpoints()]
+            case [pod, service] if service == members["metadata"]["name"] and pod in listed:
+                return [listed[pod]]
+            case _:
+                return None
+
+    def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
+        for pod in [pod for pod in self.pods.values() if pod.ended]:
+            self._forget(pod)
+        wanted = [self._name(ordinal) for ordinal in range(self.release.replicas)]
+        for name in self.pods.keys() - wanted:
+            if not self.pods[name].deleting:
+                self.delete(name)
+        for name in wanted:
+            if name not in self.pods:
+                self._create(name, tasks)
+        self._roll(wanted)
+
+    def _roll(self, wanted: list[str]) -> None:
+        """Replaces the last pod with an old template, once all behind it are ready."""
+        for name in reversed(wanted):
+            pod = self.pods.get(name)
+            if pod is None:
+                return None
+            if pod.revision != self.release.revision and not pod.deleting:
+                return self.delete(name)
+            if not pod.available:
+                return None
+
+    def _create(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        address = self._promised.get(name)
+        if address in [pod.address for pod in self.pods.values()]:
+            return
+        self._promised.pop(name, None)
+        self._starts += 1
+        self.pods[name] = Pod(name, self._starts, self._node, self._place(), address)
+        tasks.create_task(self.pods[name].run())
+
+    def _place(self) -> int:
+        """The node with the fewest pods; among equals the one that comes next, so that pods move."""
+        load = [pod.place for pod in self.pods.values()]
+        nodes = [(self._starts + offset) % NODES for offset in range(NODES)]
+        return min((node for node in nodes if node not in self._cordoned), key=load.count)
+
+    def _forget(self, pod: Pod) -> None:
+        del self.pods[pod.name]
+        self.problems += pod.problems
+        is_surplus = pod.name not in map(self._name, range(self.release.replicas))
+        if pod.name in self._lost or (is_surplus and self.release.deletes_volumes_when_scaled):
+            delete_volumes(self._node.directory, self.release.claims, pod.name)
+            self._lost.discard(pod.name)
+
+    def _may_evict(self) -> bool:
+        available = sum(pod.available for pod in self.pods.values())
+        return available > self.release.replicas - self.release.max_unavailable
+
+    def _name(self, ordinal: int) -> str:
+        return f"{self.release.stateful_set['metadata']['name']}-{ordinal}"
+
+    async def _open_api(self, tasks: asyncio.TaskGroup) -> None:
+        objects = self._node.directory / "api"
+        command = [self._api, network.API, objects, self._node.credentials]
+        server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert server.stdout is not None
+        line = await asyncio.wait_for(server.stdout.readline(), API_LIMIT_S)
+        if not line:
+            raise OSError(f"{self._api} has ended, see above")
+        tasks.create_task(_end_with(server))
+
+    def _publish(self) -> None:
+        """Lets the API answer with the objects that the pods' role may read."""
+        found = self.release.stateful_set
+        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{found['metadata']['name']}"
+        if path not in self.release.readable():
+            return
+        file = self._node.directory / "api" / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half = file.with_suffix(".new")
+        half.write_text(json.dumps(found))
+        half.rename(file)
+
+
+async def _end_with(server: asyncio.subprocess.Process) -> None:
+    """Ends the API when the cluster ends, and the cluster when the API does."""
+    try:
+        code = await server.wait()
+    finally:
+        if server.returncode is None:
+            server.terminate()
+    raise OSError(f"the API has ended with {code}")

@@ -1,0 +1,140 @@
+"""A release under load: what an operator does to it, what it must look like afterwards, and a line
+for each thing done. Used by steps.py and main.py.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from cluster import Cluster
+from kubelet import Node
+from load import Load
+from objects import Release
+from poll import Late, until
+
+REPLICAS = 3
+SETTLE_LIMIT_S = 180
+MEMBERS_LIMIT_S = 60
+# How long a look at the members may take, and how long to the next.
+LOOK_LIMIT_S = 15
+LOOK_PERIOD_S = 0.5
+
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+
+
+class Wrong(Exception):
+    """Something does not hold that must."""
+
+
+class Scenario:
+    def __init__(self, cluster: Cluster, load: Load, values: dict[str, Any]) -> None:
+        self.cluster = cluster
+        self._load = load
+        self._values = values
+        self._restarted_at = ""
+        self._cluster_ids: set[str] = set()
+
+    async def play(self, steps: Iterable[Callable[["Scenario"], Awaitable[None]]]) -> None:
+        """Installs, plays the steps under load, and reads everything back."""
+        async with self.line("install"):
+            await self.settle()
+        load = asyncio.create_task(self._load.run())
+        for step in steps:
+            await step(self)
+        self._load.stop()
+        await load
+        for endpoint in self.cluster.endpoints():
+            await self._load.check(endpoint)
+        self._judge()
+        print(f"{len(self._load.written)} acknowledged writes, read back through every pod; 1 cluster")
+
+    @asynccontextmanager
+    async def line(self, name: str) -> AsyncIterator[None]:
+        """Prints what happened to clients meanwhile."""
+        logging.info("== %s", name)
+        tally = self._load.begin()
+        yield
+        self._judge()
+        print(
+            f"{name:<34} {time.monotonic() - tally.began:6.1f} s {tally.calls:6} calls "
+            f"{tally.retries:4} retries {tally.longest_gap():6.2f} s at most without a write",
+            flush=True,
+        )
+
+    def upgrade(self, **values: Any) -> None:
+        """`helm upgrade --reuse-values` with other values."""
+        self._values |= values
+        self._apply()
+
+    def rollout_restart(self) -> None:
+        """`kubectl rollout restart`; the mark stays through later upgrades."""
+        self._restarted_at = time.strftime("%FT%TZ", time.gmtime())
+        self._apply()
+
+    async def settle(self) -> None:
+        """Waits for the pods that are wanted, and until exactly these are members, all voters."""
+        try:
+            await until("all pods are ready", SETTLE_LIMIT_S, lambda: self.cluster.settled)
+        except Late as late:
+            raise Wrong(f"{late}: {self._describe_pods()}") from None
+        await self.agree()
+
+    async def agree(self) -> None:
+        """Waits until every pod is a voter of one cluster, and nobody else is a member."""
+        deadline = time.monotonic() + MEMBERS_LIMIT_S
+        while problem := await self._disagreement():
+            if time.monotonic() > deadline:
+                raise Wrong(f"after {MEMBERS_LIMIT_S} s {problem}")
+            await asyncio.sleep(LOOK_PERIOD_S)
+
+    def _apply(self) -> None:
+        release = Release.render(self._values)
+        if self._restarted_at:
+            release = release.with_annotation(RESTARTED_AT, self._restarted_at)
+        self.cluster.apply(release)
+
+    async def _disagreement(self) -> str:
+        """What the members of any pod's view have that they must not have, or nothing."""
+        wanted = sorted(self.cluster.pods)
+        for name in wanted:
+            members = await self._ask(name, "servers")
+            roles = {member["name"]: member["role"] for member in members}
+            if sorted(roles) != wanted or len(members) != len(wanted):
+                return f"{name} knows the members {roles}, and the pods are {wanted}"
+            if "learner" in roles.values():
+                return f"{name} knows the members {roles}, and not all are voters"
+        for status in await self._ask(wanted[0], "status"):
+            if status["error"] is not None:
+                return f"{status['endpoint']} does not answer {wanted[0]}: {status['error']}"
+            self._cluster_ids.add(status["status"]["cluster_id"])
+        return ""
+
+    async def _ask(self, pod: str, question: str) -> list[Any]:
+        """What `kubectl exec POD -- /mokv servers` or `status` prints; nothing when it fails."""
+        command = ["/mokv", question, "--output=json"]
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_S):
+                _, output = await self.cluster.pods[pod].execute(command)
+            return json.loads(output)
+        except (TimeoutError, json.JSONDecodeError):
+            return []
+
+    def _judge(self) -> None:
+        problems = self._load.failures + self.cluster.problems
+        problems += [problem for pod in self.cluster.pods.values() for problem in pod.problems]
+        if len(self._cluster_ids) > 1:
+            problems.append(f"more than one cluster was seen: {', '.join(self._cluster_ids)}")
+        if problems:
+            raise Wrong("\n".join(problems))
+
+    def _describe_pods(self) -> str:
+        states = (
+            f"{pod.name} is {'deleted' if pod.deleting else 'ready' if pod.ready else 'not ready'}, "
+            f"with {pod.restarts} restarts"
+            for pod in self.cluster.pods.values()
+        )
+        return "; ".join(states)
