@@ -9,6 +9,7 @@
 : "${tools:?the directory for tools must be set}"
 
 GHZ_VERSION=v0.120.0
+# shellcheck disable=SC2034  # for install_helm, in those who source this
 HELM_VERSION=v3.22.0
 # What this Helm and the programs for it need.
 HELM_GO_VERSION=1.26
