@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import contract_pb2
 import contract_pb2_grpc
@@ -42,17 +43,17 @@ class Tally:
 
     began: float = field(default_factory=time.monotonic)
     calls: int = 0
-    tries: int = 0
+    retries: int = 0
     acknowledged: list[float] = field(default_factory=list)
-
-    @property
-    def retries(self) -> int:
-        return self.tries - self.calls
 
     def longest_gap(self) -> float:
         """The longest time without an acknowledged write, in seconds."""
         moments = [self.began, *self.acknowledged, time.monotonic()]
         return max(later - earlier for earlier, later in itertools.pairwise(moments))
+
+
+class CallFailed(Exception):
+    """What a client's user sees."""
 
 
 class Load:
@@ -63,8 +64,8 @@ class Load:
         # What users would complain about, and what must never happen.
         self.failures: list[str] = []
         self.begin()
-        self._endpoints = endpoints
-        self._random = random.Random(seed)
+        self.endpoints = endpoints
+        self.random = random.Random(seed)
         self._stopping = False
 
     def begin(self) -> Tally:
@@ -94,7 +95,7 @@ class Load:
             self.failures.append(f"{endpoint} lost {len(lost)} acknowledged writes: {shown}")
 
     async def _repeat(self, act: Callable[["_Client", str], object], number: int) -> None:
-        client = _Client(self._endpoints, self._random)
+        client = _Client(self)
         loop = asyncio.get_running_loop()
         due = loop.time()
         for sequence in itertools.count():
@@ -102,31 +103,27 @@ class Load:
                 break
             try:
                 await act(client, f"{number}-{sequence}")
-            except grpc.aio.AioRpcError as error:
-                self.failures.append(f"a call failed: {error.code().name}: {error.details()}")
+            except CallFailed as error:
+                self.failures.append(f"a client's call failed: {error}")
             due = max(due + PERIOD_S, loop.time())
             await asyncio.sleep(due - loop.time())
         await client.close()
 
     async def _write(self, client: "_Client", key: str) -> None:
         request = contract_pb2.SetRequest(key=key, value=_value(key))
-        await client.call(lambda stub: stub.Set, request, self.tally)
+        await client.call(lambda stub: stub.Set, request)
         self.written.append(key)
         self.tally.acknowledged.append(time.monotonic())
 
     async def _read(self, client: "_Client", _: str) -> None:
         if not self.written:
             return
-        key = self._random.choice(self.written)
+        key = self.random.choice(self.written)
         request = contract_pb2.GetRequest(key=key)
-        try:
-            answer = await client.call(lambda stub: stub.Get, request, self.tally)
-        except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:
-                raise
+        answer = await client.call(lambda stub: stub.Get, request)
+        if answer is None:
             self.failures.append(f"{key} was acknowledged, and a read did not find it")
-            return
-        if answer.value != _value(key):
+        elif answer.value != _value(key):
             self.failures.append(f"{key} was read with the value {answer.value!r}")
 
 
@@ -134,25 +131,29 @@ class _Client:
     """A connection to one ready pod, as a service's virtual address gives it; to another when a try
     fails."""
 
-    def __init__(self, endpoints: Endpoints, chooser: random.Random) -> None:
-        self._endpoints = endpoints
-        self._random = chooser
+    def __init__(self, load: Load) -> None:
+        self._load = load
         self._channel: grpc.aio.Channel | None = None
 
-    async def call(self, method, request, tally: Tally):
+    async def call(self, method: Callable[[contract_pb2_grpc.KVStub], Any], request: Any) -> Any:
+        """The answer, or None when there is no such key."""
         deadline = time.monotonic() + CALL_LIMIT_S
-        tally.calls += 1
+        self._load.tally.calls += 1
         while True:
-            tally.tries += 1
             try:
                 return await method(self._stub())(request, timeout=TRY_LIMIT_S)
-            except _NobodyIsReady:
-                if time.monotonic() > deadline:
-                    raise
+            except _NobodyIsReady as error:
+                problem = str(error)
             except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:
+                    return None
                 await self.close()
-                if error.code() not in RETRIED or time.monotonic() > deadline:
-                    raise
+                problem = f"{error.code().name}: {error.details()}"
+                if error.code() not in RETRIED:
+                    raise CallFailed(problem) from None
+            if time.monotonic() > deadline:
+                raise CallFailed(f"{problem}, for {CALL_LIMIT_S} s")
+            self._load.tally.retries += 1
             await asyncio.sleep(BACK_OFF_S)
 
     async def close(self) -> None:
@@ -162,10 +163,11 @@ class _Client:
 
     def _stub(self) -> contract_pb2_grpc.KVStub:
         if self._channel is None:
-            endpoints = self._endpoints()
+            endpoints = self._load.endpoints()
             if not endpoints:
-                raise _NobodyIsReady
-            self._channel = grpc.aio.insecure_channel(self._random.choice(endpoints), OPTIONS)
+                raise _NobodyIsReady("no pod is ready")
+            endpoint = self._load.random.choice(endpoints)
+            self._channel = grpc.aio.insecure_channel(endpoint, OPTIONS)
         return contract_pb2_grpc.KVStub(self._channel)
 
 

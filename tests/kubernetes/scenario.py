@@ -22,6 +22,8 @@ MEMBERS_LIMIT_S = 60
 # How long a look at the members may take, and how long to the next.
 LOOK_LIMIT_S = 15
 LOOK_PERIOD_S = 0.5
+# How many problems are shown, of all that were found.
+MOST_SHOWN = 20
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 
@@ -129,7 +131,8 @@ class Scenario:
         if len(self._cluster_ids) > 1:
             problems.append(f"more than one cluster was seen: {', '.join(self._cluster_ids)}")
         if problems:
-            raise Wrong("\n".join(problems))
+            different = list(dict.fromkeys(problems))[:MOST_SHOWN]
+            raise Wrong(f"{len(problems)} problems\n" + "\n".join(different))
 
     def _describe_pods(self) -> str:
         states = (
