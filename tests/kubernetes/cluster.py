@@ -98,8 +98,11 @@ class Cluster:
 
     def endpoints(self) -> list[str]:
         """Where the clients' service leads to: the pods that are ready."""
-        port = self.release.port(self.release.service(headless=False), "grpc")
-        return [f"{pod.address}:{port}" for pod in self.pods.values() if pod.available]
+        return [self._endpoint(pod) for pod in self.pods.values() if pod.available]
+
+    def all_endpoints(self) -> list[str]:
+        """Where all pods serve clients, ready or not."""
+        return [self._endpoint(pod) for pod in self.pods.values()]
 
     def addresses(self, name: str) -> list[str] | None:
         """What DNS knows of a name now."""
@@ -167,6 +170,10 @@ class Cluster:
         if pod.name in self._lost or (is_surplus and self.release.deletes_volumes_when_scaled):
             delete_volumes(self._node.directory, self.release.claims, pod.name)
             self._lost.discard(pod.name)
+
+    def _endpoint(self, pod: Pod) -> str:
+        port = self.release.port(self.release.service(headless=False), "grpc")
+        return f"{pod.address}:{port}"
 
     def _may_evict(self) -> bool:
         available = sum(pod.available for pod in self.pods.values())

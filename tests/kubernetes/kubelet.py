@@ -60,6 +60,7 @@ class Pod:
         self._headless = release.service(headless=True)["metadata"]["name"]
         self._claims = release.claims
         self._id = f"{name}-{number}"
+        self._log = node.directory / "logs" / f"{name}.log"
         self._deleted = asyncio.Event()
         self._failed = False
         self._container: Container | None = None
@@ -98,6 +99,8 @@ class Pod:
         while not self.deleting:
             code = await self._run_container(root)
             log.info("%s: its container ended with %d", self.name, code)
+            if code != 0 and not self._failed:
+                self._note(f"ended with {code}: {self._last_words()}")
             if not self.deleting:
                 self.restarts += 1
                 await self._wait_or_be_deleted(back_off)
@@ -107,9 +110,8 @@ class Pod:
         self.ended = True
 
     async def _run_container(self, root: Root) -> int:
-        output = self._node.directory / "logs" / f"{self.name}.log"
         environment = self._environment()
-        container = Container(self._spec, environment, output)
+        container = Container(self._spec, environment, self._log)
         argv = [expand(argument, environment) for argument in self._spec.argv]
         await container.start(argv, self.name, root)
         self._container = container
@@ -170,6 +172,9 @@ class Pod:
     def _note(self, problem: str) -> None:
         log.warning("%s %s", self.name, problem)
         self.problems.append(f"{self.name} {problem}")
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace").rpartition("\n")[0].rpartition("\n")[2]
 
     def _environment(self) -> dict[str, str]:
         """What a container finds: the runtime's variables, the API's, and the manifest's."""

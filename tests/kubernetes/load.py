@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import contract_pb2
-import contract_pb2_grpc
 import grpc
 import grpc.aio
+import kv_pb2
+import kv_pb2_grpc
 from google.protobuf import empty_pb2
 
 WRITERS = 4
@@ -86,7 +86,7 @@ class Load:
     async def check(self, endpoint: str) -> None:
         """Reads everything through one pod."""
         async with grpc.aio.insecure_channel(endpoint, OPTIONS) as channel:
-            stub = contract_pb2_grpc.KVStub(channel)
+            stub = kv_pb2_grpc.KVStub(channel)
             listed = stub.List(empty_pb2.Empty(), timeout=LIST_LIMIT_S)
             found = {answer.key: answer.value async for answer in listed}
         lost = [key for key in self.written if found.get(key) != _value(key)]
@@ -110,7 +110,7 @@ class Load:
         await client.close()
 
     async def _write(self, client: "_Client", key: str) -> None:
-        request = contract_pb2.SetRequest(key=key, value=_value(key))
+        request = kv_pb2.SetRequest(key=key, value=_value(key))
         await client.call(lambda stub: stub.Set, request)
         self.written.append(key)
         self.tally.acknowledged.append(time.monotonic())
@@ -119,7 +119,7 @@ class Load:
         if not self.written:
             return
         key = self.random.choice(self.written)
-        request = contract_pb2.GetRequest(key=key)
+        request = kv_pb2.GetRequest(key=key)
         answer = await client.call(lambda stub: stub.Get, request)
         if answer is None:
             self.failures.append(f"{key} was acknowledged, and a read did not find it")
@@ -135,7 +135,7 @@ class _Client:
         self._load = load
         self._channel: grpc.aio.Channel | None = None
 
-    async def call(self, method: Callable[[contract_pb2_grpc.KVStub], Any], request: Any) -> Any:
+    async def call(self, method: Callable[[kv_pb2_grpc.KVStub], Any], request: Any) -> Any:
         """The answer, or None when there is no such key."""
         deadline = time.monotonic() + CALL_LIMIT_S
         self._load.tally.calls += 1
@@ -161,14 +161,14 @@ class _Client:
             await self._channel.close()
             self._channel = None
 
-    def _stub(self) -> contract_pb2_grpc.KVStub:
+    def _stub(self) -> kv_pb2_grpc.KVStub:
         if self._channel is None:
             endpoints = self._load.endpoints()
             if not endpoints:
                 raise _NobodyIsReady("no pod is ready")
             endpoint = self._load.random.choice(endpoints)
             self._channel = grpc.aio.insecure_channel(endpoint, OPTIONS)
-        return contract_pb2_grpc.KVStub(self._channel)
+        return kv_pb2_grpc.KVStub(self._channel)
 
 
 class _NobodyIsReady(Exception):

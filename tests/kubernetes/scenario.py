@@ -3,7 +3,6 @@ for each thing done. Used by steps.py and main.py.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -11,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cluster import Cluster
-from kubelet import Node
 from load import Load
+from members import Watch, disagreement
 from objects import Release
 from poll import Late, until
 
@@ -38,10 +37,11 @@ class Scenario:
         self._load = load
         self._values = values
         self._restarted_at = ""
-        self._cluster_ids: set[str] = set()
+        self._watch = Watch(cluster.all_endpoints)
 
     async def play(self, steps: Iterable[Callable[["Scenario"], Awaitable[None]]]) -> None:
         """Installs, plays the steps under load, and reads everything back."""
+        watch = asyncio.create_task(self._watch.run())
         async with self.line("install"):
             await self.settle()
         load = asyncio.create_task(self._load.run())
@@ -49,6 +49,7 @@ class Scenario:
             await step(self)
         self._load.stop()
         await load
+        watch.cancel()
         for endpoint in self.cluster.endpoints():
             await self._load.check(endpoint)
         self._judge()
@@ -67,15 +68,15 @@ class Scenario:
             flush=True,
         )
 
-    def upgrade(self, **values: Any) -> None:
+    async def upgrade(self, **values: Any) -> None:
         """`helm upgrade --reuse-values` with other values."""
         self._values |= values
-        self._apply()
+        await self._apply()
 
-    def rollout_restart(self) -> None:
+    async def rollout_restart(self) -> None:
         """`kubectl rollout restart`; the mark stays through later upgrades."""
         self._restarted_at = time.strftime("%FT%TZ", time.gmtime())
-        self._apply()
+        await self._apply()
 
     async def settle(self) -> None:
         """Waits for the pods that are wanted, and until exactly these are members, all voters."""
@@ -93,43 +94,35 @@ class Scenario:
                 raise Wrong(f"after {MEMBERS_LIMIT_S} s {problem}")
             await asyncio.sleep(LOOK_PERIOD_S)
 
-    def _apply(self) -> None:
-        release = Release.render(self._values)
+    async def _apply(self) -> None:
+        release = await asyncio.to_thread(Release.render, self._values)
         if self._restarted_at:
             release = release.with_annotation(RESTARTED_AT, self._restarted_at)
         self.cluster.apply(release)
 
     async def _disagreement(self) -> str:
-        """What the members of any pod's view have that they must not have, or nothing."""
-        wanted = sorted(self.cluster.pods)
-        for name in wanted:
-            members = await self._ask(name, "servers")
-            roles = {member["name"]: member["role"] for member in members}
-            if sorted(roles) != wanted or len(members) != len(wanted):
-                return f"{name} knows the members {roles}, and the pods are {wanted}"
-            if "learner" in roles.values():
-                return f"{name} knows the members {roles}, and not all are voters"
-        for status in await self._ask(wanted[0], "status"):
-            if status["error"] is not None:
-                return f"{status['endpoint']} does not answer {wanted[0]}: {status['error']}"
-            self._cluster_ids.add(status["status"]["cluster_id"])
-        return ""
+        """What is wrong in any member's view, or nothing."""
+        pods = self.cluster.pods
+        for endpoint in self.cluster.endpoints():
+            if problem := await disagreement(endpoint, list(pods)):
+                return problem
+        return await self._unreachable(min(pods))
 
-    async def _ask(self, pod: str, question: str) -> list[Any]:
-        """What `kubectl exec POD -- /mokv servers` or `status` prints; nothing when it fails."""
-        command = ["/mokv", question, "--output=json"]
+    async def _unreachable(self, name: str) -> str:
+        """Which members cannot be reached from inside a pod by the names they go by."""
+        command = ["/mokv", "status", "--output=plain"]
         try:
             async with asyncio.timeout(LOOK_LIMIT_S):
-                _, output = await self.cluster.pods[pod].execute(command)
-            return json.loads(output)
-        except (TimeoutError, json.JSONDecodeError):
-            return []
+                code, output = await self.cluster.pods[name].execute(command)
+        except TimeoutError:
+            code, output = 1, f"no answer within {LOOK_LIMIT_S} s"
+        return f"{name} does not reach every member: {output}" if code else ""
 
     def _judge(self) -> None:
         problems = self._load.failures + self.cluster.problems
         problems += [problem for pod in self.cluster.pods.values() for problem in pod.problems]
-        if len(self._cluster_ids) > 1:
-            problems.append(f"more than one cluster was seen: {', '.join(self._cluster_ids)}")
+        if len(ids := self._watch.cluster_ids) > 1:
+            problems.append(f"more than one cluster was seen: {', '.join(ids)}")
         if problems:
             different = list(dict.fromkeys(problems))[:MOST_SHOWN]
             raise Wrong(f"{len(problems)} problems\n" + "\n".join(different))

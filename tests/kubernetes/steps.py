@@ -14,13 +14,13 @@ DEAD_SERVER_TIMEOUT_MS = 5000
 async def upgrade(scenario: Scenario) -> None:
     """Another image and other flags: a pod after the other."""
     async with scenario.line("upgrade"):
-        scenario.upgrade(image={"tag": "next"}, logFormat="json")
+        await scenario.upgrade(image={"tag": "next"}, logFormat="json")
         await scenario.settle()
 
 
 async def restart(scenario: Scenario) -> None:
     async with scenario.line("rollout restart"):
-        scenario.rollout_restart()
+        await scenario.rollout_restart()
         await scenario.settle()
 
 
@@ -28,7 +28,7 @@ async def scale(scenario: Scenario) -> None:
     """Up on new volumes, down with members that leave, and up on the volumes they left."""
     for replicas in [5, 3, 1, REPLICAS]:
         async with scenario.line(f"scale to {replicas}"):
-            scenario.upgrade(replicas=replicas)
+            await scenario.upgrade(replicas=replicas)
             await scenario.settle()
 
 
@@ -73,13 +73,13 @@ async def swap_addresses(scenario: Scenario) -> None:
 async def scale_silently(scenario: Scenario) -> None:
     """Pods that are scaled away without a hook are removed as dead members, and come back on volumes
     of members that were removed."""
-    scenario.upgrade(leaveOnScaleDown=False, deadServerTimeoutMs=DEAD_SERVER_TIMEOUT_MS)
+    await scenario.upgrade(leaveOnScaleDown=False, deadServerTimeoutMs=DEAD_SERVER_TIMEOUT_MS)
     await scenario.settle()
     for replicas in [5, REPLICAS, 5, REPLICAS]:
         async with scenario.line(f"scale to {replicas}, without a hook"):
-            scenario.upgrade(replicas=replicas)
+            await scenario.upgrade(replicas=replicas)
             await scenario.settle()
-    scenario.upgrade(leaveOnScaleDown=True, deadServerTimeoutMs=600_000)
+    await scenario.upgrade(leaveOnScaleDown=True, deadServerTimeoutMs=600_000)
     await scenario.settle()
 
 
