@@ -10,7 +10,6 @@ import pathlib
 import dns
 import network
 from kubelet import Node, Pod, delete_volumes
-from network import Network
 from objects import NAMESPACE, Release
 from poll import PERIOD_S, until
 
@@ -184,7 +183,7 @@ class Cluster:
 
     async def _open_api(self, tasks: asyncio.TaskGroup) -> None:
         objects = self._node.directory / "api"
-        command = [self._api, network.API, objects, self._node.credentials]
+        command = [str(self._api), network.API, str(objects), str(self._node.credentials)]
         server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert server.stdout is not None
         line = await asyncio.wait_for(server.stdout.readline(), API_LIMIT_S)

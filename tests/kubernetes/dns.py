@@ -29,6 +29,7 @@ class Server(asyncio.DatagramProtocol):
         await loop.create_datagram_endpoint(lambda: self, local_addr=(address, 53))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,7 +94,7 @@ class Load:
             shown = ", ".join(lost[:10])
             self.failures.append(f"{endpoint} lost {len(lost)} acknowledged writes: {shown}")
 
-    async def _repeat(self, act: Callable[["_Client", str], object], number: int) -> None:
+    async def _repeat(self, act: Callable[["_Client", str], Awaitable[None]], number: int) -> None:
         client = _Client(self)
         loop = asyncio.get_running_loop()
         due = loop.time()

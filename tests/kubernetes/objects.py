@@ -132,7 +132,7 @@ class Release:
     def render(cls, values: Object) -> "Release":
         """What `helm template` makes of the chart with `values`."""
         done = subprocess.run(
-            [os.environ["HELM"], "template", NAME, CHART, f"--namespace={NAMESPACE}"]
+            [os.environ["HELM"], "template", NAME, str(CHART), f"--namespace={NAMESPACE}"]
             + [f"--kube-version={KUBERNETES}", "--values=-"],
             input=yaml.safe_dump(dict(values)),
             capture_output=True,
