@@ -26,11 +26,8 @@ class Server(asyncio.DatagramProtocol):
 
     async def open(self, address: str) -> None:
         loop = asyncio.get_running_loop()
-        await loop.create_datagram_endpoint(lambda: self, local_addr=(address, 53))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        where = (address, 53)
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=where)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         name, kind = question(data)
