@@ -4,5 +4,6 @@
 //! [`peer::PeerEvents`]. Nothing here knows what is decided.
 
 pub mod grpc;
+pub(crate) mod lookup;
 pub mod peer;
 pub(crate) mod wait;

@@ -32,6 +32,7 @@ use super::snapshots::Snapshotter;
 use crate::lane::LogWork;
 use crate::node::{Effect, Node, Seeds, ServerView, Ticket};
 use crate::raft::TransferError;
+use crate::rpc::lookup;
 use crate::rpc::peer::{PeerEvents, PeerTransport};
 use crate::rpc::wait::Signal;
 use crate::types::{NodeId, SnapshotMeta};
@@ -233,7 +234,10 @@ impl Driver {
                 self.hands.log.push(LogWork::Create { cluster, entry, hard_state });
             }
             Effect::JoinCluster { cluster } => self.hands.log.push(LogWork::Join { cluster }),
-            Effect::ClusterEntered { cluster } => self.transport().set_cluster(cluster),
+            Effect::ClusterEntered { cluster } => {
+                tracing::info!(%cluster, "this server belongs to a cluster now");
+                self.transport().set_cluster(cluster);
+            }
             Effect::Left => {
                 for ticket in self.leaving.take() {
                     self.hands.post.answer(ticket, Answer::Done);
@@ -291,7 +295,9 @@ impl Driver {
         let mut seeds = self.hands.seeds.clone();
         seeds.extend(members);
         glommio::spawn_local(async move {
-            let mut seeds = glommio::executor().spawn_blocking(move || resolve(&seeds)).await;
+            // Without a thread no name is resolved, which must not look like having no seeds.
+            let none = Seeds { unresolved: seeds.len(), ..Seeds::default() };
+            let mut seeds = lookup::on_a_thread(move || resolve(&seeds)).await.unwrap_or(none);
             seeds.addrs.remove(&driver.hands.addr);
             driver.mind.tell(|node, now_ms| node.seeds(seeds, now_ms));
         })

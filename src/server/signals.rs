@@ -12,8 +12,9 @@ use super::shared::{Phase, Shared};
 pub(super) fn watch(shared: Arc<Shared>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let watch = move || {
+        let mut told = false;
         for signal in signals.forever() {
-            if shared.phase() > Phase::Running {
+            if std::mem::replace(&mut told, true) {
                 tracing::warn!("told to stop a second time: stopping at once");
                 // What was acknowledged is on disk; the shell's convention for death by a signal.
                 std::process::exit(128 + signal);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mokv_client::{Client, Error};
+use rustix::process::Signal;
 
 use crate::cluster::{Cluster, READY_LIMIT, STOP_LIMIT};
 use crate::poll::{self, ensure};
@@ -37,6 +38,8 @@ async fn three_members_become_five_and_three_again_under_load() {
         let addr = cluster.nodes[number].rpc_addr.clone();
         client.leave(&addr).await.expect("a member can leave");
         let mut process = cluster.take_process(number);
+        // As a kubelet does behind a preStop hook; it is the first signal, however late.
+        process.signal(Signal::TERM);
         let status = poll::until_exit(&mut process, STOP_LIMIT).await;
         assert!(status.success(), "node-{number} left with {status}:\n{}", process.output());
         cluster.wait_for_voters(&cluster.running()).await;

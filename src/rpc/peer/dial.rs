@@ -11,6 +11,7 @@ use super::connection::{Broken, Connection};
 use super::frame;
 use super::hello::{Answer, Hello, Purpose};
 use super::{HELLO_TIMEOUT, Local};
+use crate::rpc::lookup;
 use crate::rpc::wait::within;
 use crate::types::NodeId;
 
@@ -26,10 +27,9 @@ pub(super) async fn resolve(target: &str) -> Result<Vec<SocketAddr>, Broken> {
         return Ok(vec![addr]);
     }
     let target = target.to_owned();
-    // The system's resolver blocks, for seconds when its servers are away.
-    let resolving = glommio::executor()
-        .spawn_blocking(move || target.to_socket_addrs().map(Iterator::collect::<Vec<_>>));
-    let addrs = resolving.await?;
+    let resolving = move || target.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+    let resolved = lookup::on_a_thread(resolving).await;
+    let addrs = resolved.unwrap_or_else(|| Err(io::Error::other("no thread for a lookup")))?;
     if addrs.is_empty() { Err(Broken::NoAddress) } else { Ok(addrs) }
 }
 
