@@ -225,9 +225,8 @@ fn a_server_that_crashed_before_it_heard_of_its_removal_is_told() {
     let follower = follower_of(&cluster);
     cluster.leave(follower);
     cluster.run_until("it is no voter", |cluster| !cluster.voters().contains(&follower));
-    if cluster.servers[&NodeId(follower)].has_left {
-        panic!("it heard of its removal before this test could stop it");
-    }
+    let has_left = cluster.servers[&NodeId(follower)].has_left;
+    assert!(!has_left, "it heard of its removal before this test could stop it");
     // It forgets that it asked to leave, and believes that it is a voter.
     cluster.restart(follower);
     cluster.run_until("it has left", |cluster| cluster.servers[&NodeId(follower)].has_left);
