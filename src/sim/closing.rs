@@ -26,9 +26,8 @@ const READ_US: u64 = 20_000_000;
 /// Brings a run to its end.
 pub(super) fn close(world: &mut World) -> Result<(), Violation> {
     world.workload.stop(world.now_us);
-    let hosts = core::heal(world)?;
-    core::commits(world, &hosts)?;
-    core::finds_the_dead(world, &hosts)?;
+    let core = core::recovers(world)?;
+    core::finds_the_dead(world, &core)?;
     whole::heal(world);
     whole::agrees(world)?;
     calm::leader_stays(world)?;

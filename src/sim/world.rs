@@ -16,7 +16,7 @@ mod links;
 mod processes;
 mod strangers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
 use self::links::Link;
@@ -136,8 +136,8 @@ pub(super) struct World {
     queue: Queue<Event>,
     /// By the host that dials and the peer that is dialed.
     links: BTreeMap<(usize, NodeId), Link>,
-    /// Whether a process that ends is started again by itself.
-    pub(super) restarts: bool,
+    /// Machines whose processes nobody starts.
+    pub(super) kept_down: BTreeSet<usize>,
 }
 
 impl World {
@@ -156,7 +156,7 @@ impl World {
             stranger: Stranger::new(&plan, BEGIN_US),
             queue: Queue::default(),
             links: BTreeMap::new(),
-            restarts: true,
+            kept_down: BTreeSet::new(),
             plan,
         };
         for _ in 0..world.plan.servers {
@@ -333,7 +333,7 @@ impl World {
                 // Its process manager starts it again, and what it had is set aside.
                 self.kill(host);
                 self.wipe(host);
-                self.start_in(host, 0);
+                self.start_later(host);
             }
             Exit::Fenced(_) => {
                 self.tally.deaths += 1;

@@ -13,6 +13,8 @@ use crate::types::{Configuration, NodeId};
 const ELECTION_TIMEOUT_US: u64 = 600_000;
 /// A healthy core commits within so many election timeouts.
 const ELECTIONS: u64 = 10;
+/// So many cores in turn may have lost their majority to a change of the voters.
+const MOST_CORES: u32 = 5;
 /// The processes of the core have this long to start, and to find each other, in µs.
 const START_US: u64 = 3_000_000;
 /// How often the core is asked to write, in µs.
@@ -23,8 +25,26 @@ const DEATH_US: u64 = 40_000_000;
 /// How often it is looked whether it is.
 const LOOK_US: u64 = 1_000_000;
 
+/// Heals as few servers as can decide, which then have to commit soon; returns their hosts.
+///
+/// A leader outside of the core that still reaches it one way may leave it with more voters than it
+/// can outvote. Then those that decide now are the core.
+pub(super) fn recovers(world: &mut World) -> Result<Vec<usize>, Violation> {
+    for _ in 0..MOST_CORES {
+        let core = heal(world)?;
+        if commits(world, &core)? {
+            return Ok(core);
+        }
+        if still_decides(world, &core) {
+            return Err(nothing_committed(world, &core));
+        }
+    }
+    let detail = format!("{MOST_CORES} cores, and the voters changed under each");
+    Err(Violation { property: Property::Liveness, detail })
+}
+
 /// Heals as few servers as can decide; returns their hosts.
-pub(super) fn heal(world: &mut World) -> Result<Vec<usize>, Violation> {
+fn heal(world: &mut World) -> Result<Vec<usize>, Violation> {
     let in_play = in_play(world);
     let mut hosts: Vec<usize> = (0..world.hosts.len()).collect();
     world.prng.shuffle(&mut hosts);
@@ -46,7 +66,7 @@ pub(super) fn heal(world: &mut World) -> Result<Vec<usize>, Violation> {
         let detail = format!("no majority is left of {in_play:?}");
         return Err(Violation { property: Property::Liveness, detail });
     }
-    world.restarts = false;
+    world.kept_down = (0..world.hosts.len()).filter(|at| !core.contains(at)).collect();
     world.hosts[0].may_bootstrap &= !world.watch.has_cluster();
     world.network.heal();
     world.network.calm();
@@ -98,10 +118,17 @@ pub(super) fn decides(configuration: &Configuration, ids: &BTreeSet<NodeId>) -> 
     majority(&configuration.voters) && majority(&configuration.outgoing)
 }
 
-/// The core commits a write within the time that elections may take.
-pub(super) fn commits(world: &mut World, core: &[usize]) -> Result<(), Violation> {
+/// Whether the core decides under every configuration that one of it goes by.
+fn still_decides(world: &World, core: &[usize]) -> bool {
+    let servers = || core.iter().filter_map(|at| world.hosts[*at].server());
+    let ids: BTreeSet<NodeId> = servers().map(|server| server.id).collect();
+    servers().all(|server| decides(server.node.raft().configuration(), &ids))
+}
+
+/// Whether the core commits a write within the time that elections may take.
+fn commits(world: &mut World, core: &[usize]) -> Result<bool, Violation> {
     if core.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let end_us = world.now_us + ELECTIONS * ELECTION_TIMEOUT_US;
     let mut asked: Vec<OperationId> = Vec::new();
@@ -116,9 +143,13 @@ pub(super) fn commits(world: &mut World, core: &[usize]) -> Result<(), Violation
         let is_written =
             |id: &OperationId| matches!(world.workload.answer_of(*id), Some(Return::Written(_)));
         if asked.iter().any(is_written) {
-            return Ok(());
+            return Ok(true);
         }
     }
+    Ok(false)
+}
+
+fn nothing_committed(world: &World, core: &[usize]) -> Violation {
     let outline = |at: &usize| {
         let host = &world.hosts[*at];
         let outline = host.server().map(|server| server.node.raft().outline());
@@ -126,14 +157,13 @@ pub(super) fn commits(world: &mut World, core: &[usize]) -> Result<(), Violation
     };
     let outlines: Vec<String> = core.iter().map(outline).collect();
     let detail = format!("healthy, connected, and nothing is committed: {}", outlines.join(", "));
-    Err(Violation { property: Property::Liveness, detail })
+    Violation { property: Property::Liveness, detail }
 }
 
 /// The core comes to hold members that are down for dead.
 pub(super) fn finds_the_dead(world: &mut World, core: &[usize]) -> Result<(), Violation> {
     let end_us = world.now_us + DEATH_US;
     loop {
-        // One that was about to start when the healing began may have come back.
         let down = world.hosts.iter().filter(|host| host.is_down());
         let dead: Vec<NodeId> = down.filter_map(|host| host.identity).collect();
         let Some((host, id)) = believed_alive(world, core, &dead) else { return Ok(()) };

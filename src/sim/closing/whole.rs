@@ -11,7 +11,7 @@ const LOOK_US: u64 = 500_000;
 
 pub(super) fn heal(world: &mut World) {
     world.say(|| "=== all are healed".to_owned());
-    world.restarts = true;
+    world.kept_down.clear();
     world.network.heal();
     for at in 0..world.hosts.len() {
         world.heal(at);

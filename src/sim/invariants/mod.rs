@@ -245,9 +245,10 @@ impl Watch {
         }
     }
 
-    /// Whether the cluster outlives the loss of any one disk: a founder alone may lose it.
+    /// Whether the cluster outlives the loss of a disk: until a majority of the founders holds its
+    /// first entry, nothing was promised, and the one that made it may be all there is.
     pub(super) fn is_founded(&self) -> bool {
-        self.one_cluster.is_shared()
+        self.entries() > 0
     }
 
     /// Server `id` asked to leave: it may lose its vote.

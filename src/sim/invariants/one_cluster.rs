@@ -7,7 +7,6 @@ use crate::types::{ClusterId, NodeId};
 #[derive(Debug, Default)]
 pub(super) struct OneCluster {
     first: Option<(NodeId, ClusterId)>,
-    is_shared: bool,
 }
 
 impl OneCluster {
@@ -15,14 +14,8 @@ impl OneCluster {
         self.first.is_some()
     }
 
-    /// Whether more than one server has entered it.
-    pub(super) fn is_shared(&self) -> bool {
-        self.is_shared
-    }
-
     pub(super) fn enters(&mut self, id: NodeId, cluster: ClusterId) -> Result<(), String> {
         let (first, known) = *self.first.get_or_insert((id, cluster));
-        self.is_shared |= first != id;
         if known == cluster {
             Ok(())
         } else {

@@ -31,7 +31,8 @@ impl World {
 
     /// Starts the process of a machine that has none.
     pub(in crate::sim) fn start(&mut self, at: usize) {
-        if !self.hosts[at].is_down() || self.hosts[at].is_retired {
+        let is_kept_down = self.hosts[at].is_retired || self.kept_down.contains(&at);
+        if !self.hosts[at].is_down() || is_kept_down {
             return;
         }
         self.tally.starts += 1;
@@ -118,10 +119,8 @@ impl World {
     }
 
     pub(super) fn start_later(&mut self, host: usize) {
-        if self.restarts {
-            let after_us = self.prng.below(DOWNTIME_US);
-            self.plan_event(after_us, Event::Start { host });
-        }
+        let after_us = self.prng.below(DOWNTIME_US);
+        self.start_in(host, after_us);
     }
 
     /// Kills a process; what it wrote stays visible.
@@ -211,8 +210,12 @@ impl World {
         self.arrive(host, None, input);
     }
 
-    /// Stops a process as a rollout does: it has some time to hand over and to answer.
+    /// Stops a process as a rollout does: it has some time to hand over and to answer. One that is
+    /// starting has nothing to hand over and ends.
     pub(in crate::sim) fn stop(&mut self, host: usize) {
+        if self.hosts[host].server().is_none() {
+            return self.kill(host);
+        }
         let life = self.hosts[host].life;
         self.tell(host, Input::Stop);
         self.plan_event(GRACE_US, Event::GraceEnds { host, life });
