@@ -184,7 +184,7 @@ impl Gossip {
     }
 
     /// Tells the others that this node leaves for good. It goes on answering and gossiping until the
-    /// driver stops it, best once [`is_leave_spread`](Gossip::is_leave_spread).
+    /// driver stops it.
     pub fn leave(&mut self, now_ms: u64) {
         self.forgive_stall(now_ms);
         if self.table.own().state != State::Left {
@@ -192,14 +192,6 @@ impl Gossip {
             self.spread_own();
             self.gossip_round(now_ms);
         }
-    }
-
-    /// Whether this node has left and has said so as often as any news is told, or to nobody for
-    /// want of anybody.
-    #[must_use]
-    pub fn is_leave_spread(&self) -> bool {
-        let own = self.table.own();
-        own.state == State::Left && (!self.rumours.contains(own.id) || self.is_alone())
     }
 
     /// When [`tick`](Gossip::tick) has to be called, on the clock of `now_ms`. Calling it later than

@@ -36,9 +36,7 @@ impl goldenscript::Runner for Runner {
     fn run(&mut self, command: &Command, _context: &Context) -> Outcome<String> {
         let mut args = command.consume_args();
         let output = match command.name.as_str() {
-            "members" | "member" | "count" | "refused" | "spread" => {
-                self.show(&command.name, &mut args)?
-            }
+            "members" | "member" | "count" | "refused" => self.show(&command.name, &mut args)?,
             // run MS: lets time pass and shows what happens in it.
             "run" => self.net.run(number(&mut args)?),
             other => {
@@ -71,8 +69,6 @@ impl Runner {
             "count" => gossip.members().count().to_string(),
             // refused NODE: how many claims it has left out.
             "refused" => gossip.refused_claims().to_string(),
-            // spread NODE: whether it has said often enough that it leaves.
-            "spread" => gossip.is_leave_spread().to_string(),
             other => return Err(format!("unknown command {other}").into()),
         })
     }

@@ -75,10 +75,8 @@ enum NameChange {
 
 impl CrashDisk {
     /// Executes an op to its end.
-    ///
-    /// # Panics
-    /// When it names a file that doesn't exist, or writes beyond a file's end: bugs of the caller.
-    pub fn execute(&mut self, op: &DiskOp) {
+    #[cfg(test)]
+    pub(super) fn execute(&mut self, op: &DiskOp) {
         self.begin(op);
         self.finish(op);
     }

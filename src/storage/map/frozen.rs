@@ -5,13 +5,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::table::{Item, SlotTable, StateHash};
-use crate::types::{SLOT_COUNT, Slot};
 
 /// A shard as it was when it was frozen. It keeps the memory of whatever has changed since.
 #[derive(Clone, Debug)]
 pub struct FrozenShard {
-    shard_id: u16,
-    shard_count: u16,
     slots: Vec<Rc<SlotTable>>,
 }
 
@@ -25,49 +22,14 @@ pub struct ScanCursor {
 }
 
 impl FrozenShard {
-    pub(super) fn new(shard_id: u16, shard_count: u16, slots: Vec<Rc<SlotTable>>) -> FrozenShard {
-        FrozenShard { shard_id, shard_count, slots }
-    }
-
-    /// The slots of the shard, in order.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
-        (self.shard_id..SLOT_COUNT).step_by(usize::from(self.shard_count)).map(Slot)
-    }
-
-    /// The items of one slot, in the order of their keys.
-    ///
-    /// # Panics
-    /// When the slot belongs to another shard.
-    #[must_use]
-    pub fn slot_items(&self, slot: Slot) -> Vec<Item<'_>> {
-        self.table(slot).sorted_after(None)
-    }
-
-    /// The hash of the items of one slot.
-    ///
-    /// # Panics
-    /// When the slot belongs to another shard.
-    #[must_use]
-    pub fn slot_state_hash(&self, slot: Slot) -> StateHash {
-        self.table(slot).state_hash()
+    pub(super) fn new(slots: Vec<Rc<SlotTable>>) -> FrozenShard {
+        FrozenShard { slots }
     }
 
     /// The hash of all items.
     #[must_use]
     pub fn state_hash(&self) -> StateHash {
         self.slots.iter().fold(StateHash::default(), |sum, slot| sum.plus(slot.state_hash()))
-    }
-
-    /// How many keys it holds.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.slots.iter().map(|slot| slot.len()).sum()
-    }
-
-    /// Whether it holds no key.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The next items from `cursor` on, slot by slot and by key within a slot, until they hold
@@ -95,11 +57,6 @@ impl FrozenShard {
             }
         }
         (items, None)
-    }
-
-    fn table(&self, slot: Slot) -> &SlotTable {
-        assert!(slot.0 % self.shard_count == self.shard_id, "slot {slot} is another shard's");
-        &self.slots[usize::from(slot.0 / self.shard_count)]
     }
 }
 

@@ -78,7 +78,7 @@ impl Shard {
     /// The shard as it is now, for whoever reads it while writes go on.
     #[must_use]
     pub fn freeze(&self) -> FrozenShard {
-        FrozenShard::new(self.shard_id, self.shard_count, self.slots.clone())
+        FrozenShard::new(self.slots.clone())
     }
 
     /// How many keys it holds.
@@ -99,8 +99,7 @@ impl Shard {
         self.payload_bytes
     }
 
-    /// The hash of all its items. It reads every byte: for large maps, go through
-    /// [`freeze`](Shard::freeze) and hash slot by slot.
+    /// The hash of all its items. It reads every byte.
     #[must_use]
     pub fn state_hash(&self) -> StateHash {
         self.slots.iter().fold(StateHash::default(), |sum, slot| sum.plus(slot.state_hash()))
@@ -148,6 +147,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
+    use super::super::frozen::ScanCursor;
     use super::*;
 
     fn any_command() -> impl Strategy<Value = Command> {
@@ -161,23 +161,22 @@ mod tests {
 
     fn items(shard: &Shard) -> BTreeMap<Vec<u8>, (Vec<u8>, Revision)> {
         let frozen = shard.freeze();
-        let mut items = BTreeMap::new();
-        for slot in frozen.slots() {
-            for item in frozen.slot_items(slot) {
-                items.insert(item.key.to_vec(), (item.value.to_vec(), item.revision));
-            }
-        }
-        items
+        let (items, _) = frozen.scan(&ScanCursor::default(), usize::MAX);
+        let items = items.into_iter();
+        items.map(|item| (item.key.to_vec(), (item.value.to_vec(), item.revision))).collect()
     }
 
     #[test]
-    fn every_slot_has_exactly_one_owner() {
+    fn every_key_has_exactly_one_owner_and_every_slot_has_a_place() {
         for shard_count in [1, 2, 3, 7, SLOT_COUNT] {
-            let shards = (0..shard_count).map(|id| Shard::new(id, shard_count, 1));
-            let mut owners: Vec<Slot> =
-                shards.flat_map(|s| s.freeze().slots().collect::<Vec<_>>()).collect();
-            owners.sort_unstable();
-            assert!(owners.iter().copied().eq((0..SLOT_COUNT).map(Slot)), "{shard_count} shards");
+            let shards: Vec<Shard> =
+                (0..shard_count).map(|id| Shard::new(id, shard_count, 1)).collect();
+            let slots: usize = shards.iter().map(|shard| shard.slots.len()).sum();
+            assert_eq!(slots, usize::from(SLOT_COUNT), "{shard_count} shards");
+            for key in (0..200u16).map(u16::to_be_bytes) {
+                let owners = shards.iter().filter(|shard| shard.owns(&key)).count();
+                assert_eq!(owners, 1, "{shard_count} shards");
+            }
         }
     }
 
@@ -215,7 +214,7 @@ mod tests {
             prop_assert_eq!(items(&shard), model);
             if let Some((frozen, hash, len)) = frozen {
                 prop_assert_eq!(frozen.state_hash(), hash);
-                prop_assert_eq!(frozen.len(), len);
+                prop_assert_eq!(frozen.scan(&ScanCursor::default(), usize::MAX).0.len(), len);
             }
         }
 

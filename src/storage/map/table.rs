@@ -67,10 +67,6 @@ impl Item<'_> {
 }
 
 impl SlotTable {
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-
     pub(super) fn get(&self, hasher: &FixedState, key: &[u8]) -> Option<Item<'_>> {
         let found = self.items.find(hasher.hash_one(key), |stored| stored.key() == key);
         found.map(Stored::item)
