@@ -411,7 +411,7 @@ mod tests {
         let Some(Effect::PushPull { to, bytes }) = two.poll() else { panic!("it asks the seed") };
         assert_eq!(to, addr(1));
         let reply = one.push_pull_request(&bytes, 100).expect("it answers");
-        assert_eq!(two.push_pull_reply(&reply, 100), Ok(()));
+        assert_eq!(two.push_pull_reply(&reply, 100), Ok(None));
         (drained(one), drained(two))
     }
 

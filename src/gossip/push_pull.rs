@@ -29,11 +29,15 @@ impl Gossip {
         Ok(self.whole_table(Half::Reply, sender.cluster, now_ms))
     }
 
-    /// Takes the reply to a request of this node's.
+    /// Takes the reply to a request of this node's; returns the cluster of whoever sent it.
     ///
     /// # Errors
     /// When it is damaged, of another version or cluster, or no reply. It then has no effect.
-    pub fn push_pull_reply(&mut self, bytes: &[u8], now_ms: u64) -> Result<(), PacketError> {
+    pub fn push_pull_reply(
+        &mut self,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<Option<ClusterId>, PacketError> {
         self.forgive_stall(now_ms);
         let PushPull { half, sender, claims } = wire::decode_push_pull(bytes)?;
         match half {
@@ -41,7 +45,7 @@ impl Gossip {
             Half::Request => return Err(PacketError::Field("half of the exchange")),
         }
         self.hear_all(claims, now_ms);
-        Ok(())
+        Ok(sender.cluster)
     }
 
     /// A request of this node's got no reply. Another member is asked after a probe interval; while

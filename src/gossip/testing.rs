@@ -204,7 +204,7 @@ impl Net {
         let gossip = &mut self.nodes.get_mut(&id).expect("it runs").gossip;
         let outcome = match &message.payload {
             Payload::Packet(bytes) => gossip.packet(from, bytes, now_ms),
-            Payload::Reply(bytes) => gossip.push_pull_reply(bytes, now_ms),
+            Payload::Reply(bytes) => gossip.push_pull_reply(bytes, now_ms).map(|_| ()),
             Payload::NoReply => {
                 writeln!(self.log, "{now_ms:>6} {}: no reply from {from}", label(id))
                     .expect("a string takes all");

@@ -198,6 +198,8 @@ pub enum Event {
     },
     /// The seeds belong to more than one cluster; this server joins none of them.
     ManyClusters(Vec<ClusterId>),
+    /// Members of these clusters speak to this server, which has none and whose seeds know none.
+    Uninvited(Vec<ClusterId>),
     /// Another server with a member's name wants to join while that member is alive.
     NameTaken {
         /// The name.

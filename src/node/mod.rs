@@ -105,8 +105,6 @@ pub struct Node {
     founding: Option<(Entry, HardState)>,
     /// The search for a cluster, while there is none.
     joining: Joining,
-    /// Where the seeds' names led to last.
-    seeds: Option<Seeds>,
     /// When this member last asked its seeds for others, if it has.
     asked_at_ms: Option<u64>,
 
@@ -165,7 +163,6 @@ impl Node {
             fresh_cluster: config.fresh_cluster,
             founding: None,
             joining: Joining::new(id, config.bootstrap, now_ms),
-            seeds: None,
             asked_at_ms: None,
             writes: Writes::default(),
             reads: Reads::default(),
@@ -270,8 +267,9 @@ impl Node {
             self.gossip.push_pull_failed(now_ms);
             return;
         };
-        if let Err(error) = self.gossip.push_pull_reply(&bytes, now_ms) {
-            self.event(Event::BadGossip { from, cause: error.to_string() });
+        match self.gossip.push_pull_reply(&bytes, now_ms) {
+            Ok(cluster) => self.joining.answered(from, cluster),
+            Err(error) => self.event(Event::BadGossip { from, cause: error.to_string() }),
         }
     }
 
@@ -282,7 +280,7 @@ impl Node {
         let strangers: Vec<SocketAddr> =
             seeds.addrs.iter().copied().filter(|addr| !is_met(addr)).collect();
         self.gossip.join(&strangers, now_ms);
-        self.seeds = Some(seeds);
+        self.joining.found(seeds);
     }
 
     /// All [`Effect::Persist`]s up to `number` are durable.

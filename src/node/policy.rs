@@ -66,6 +66,7 @@ impl Node {
                 self.effects.push_back(Effect::CreateCluster { cluster, entry, hard_state });
             }
             Step::Disagree(clusters) => self.event(Event::ManyClusters(clusters)),
+            Step::Uninvited(clusters) => self.event(Event::Uninvited(clusters)),
             Step::Wait => {}
         }
     }
@@ -77,9 +78,9 @@ impl Node {
             seeds.unresolved == 0 && seeds.addrs.iter().all(|addr| self.gossip.is_alive_at(*addr))
         };
         Sight {
-            clusters: self.gossip.members().filter_map(|member| member.cluster).collect(),
+            heard: self.gossip.members().filter_map(|member| member.cluster).collect(),
             looking: self.gossip.members().filter(looks).map(|member| member.id).collect(),
-            seeds_answer: self.seeds.as_ref().is_some_and(is_found),
+            seeds_answer: self.joining.seeds().is_some_and(is_found),
         }
     }
 

@@ -247,6 +247,8 @@ bugs! {
         RemovedLetInAgain: "pitfall: the removed member's return" => "liveness",
         /// A server with an empty disk makes a cluster of its own before its seeds can have answered.
         FoundsWithoutAsking: "17: a rolling restart loses the cluster" => "one cluster",
+        /// A server without a cluster enters any that it hears of, its seeds' or a stranger's.
+        EntersUninvited: "SWIM pitfall: clusters that mix" => "one cluster",
         /// Whatever becomes durable, all messages that wait for the disk leave.
         PersistReleasesAll: "1: acknowledged before sync" => "durable before acknowledged",
     }

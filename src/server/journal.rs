@@ -33,6 +33,15 @@ pub(super) fn record(event: &Event) {
                  Check start-join-addrs: all of them must be members of one cluster"
             );
         }
+        Event::Uninvited(clusters) => {
+            let clusters: Vec<String> = clusters.iter().map(ToString::to_string).collect();
+            error!(
+                clusters = clusters.join(", "),
+                "members of a cluster that none of the seeds knows speak to this server; it enters \
+                 and makes none. Check start-join-addrs, here and there: one of them names an \
+                 address that is another's now. Once it is right, start this server again"
+            );
+        }
         Event::NameTaken { name, id } => error!(
             name, %id,
             "a server wants to join with the name of a living member; give it another node-name"

@@ -506,6 +506,7 @@ fn event_line(event: &Event) -> String {
     }
 }
 
+        | Event::Uninvited(_)
 /// A message in a line that can be read.
 fn message_line(message: &PeerMessage) -> String {
     match message {

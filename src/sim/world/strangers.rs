@@ -9,10 +9,10 @@ use crate::sim::stranger::{Sent, Stranger};
 
 impl World {
     pub(super) fn stranger_acts(&mut self) {
-        // A server without a cluster may talk with anyone: it has none to protect.
-        let is_member = |host: &&Host| host.server().is_some_and(|s| s.node.is_member());
-        let members = self.hosts.iter().filter(is_member);
-        let hosts: Vec<SocketAddr> = members.map(Host::addr).collect();
+        // Before there is a cluster, hearing of another keeps servers from making one, and rightly.
+        let is_met = |host: &&Host| self.watch.has_cluster() && host.server().is_some();
+        let met = self.hosts.iter().filter(is_met);
+        let hosts: Vec<SocketAddr> = met.map(Host::addr).collect();
         let (sent, again_us) = self.stranger.act(&hosts, self.now_us);
         self.queue.push(again_us, Event::Stranger);
         let from = Stranger::addr();
