@@ -116,9 +116,14 @@ impl Host {
         format!("n{}", self.number + 1)
     }
 
-    /// Where it is reached now.
+    /// Where it is reached now. Every other machine has an address of version 6.
     pub(super) fn addr(&self) -> SocketAddr {
-        ([10, 0, self.moves, self.number as u8 + 1], 8401).into()
+        let at = self.number as u8 + 1;
+        if self.number.is_multiple_of(2) {
+            ([10, 0, self.moves, at], 8401).into()
+        } else {
+            ([0xfd00, 0, 0, 0, 0, 0, self.moves.into(), at.into()], 8401).into()
+        }
     }
 
     /// What it tells its peers to dial. Every other move gives it another name as well.
@@ -128,10 +133,11 @@ impl Host {
 
     /// The host number of an address, if it was ever one's.
     pub(super) fn number_at(addr: SocketAddr) -> Option<usize> {
-        match addr {
-            SocketAddr::V4(addr) => usize::from(addr.ip().octets()[3]).checked_sub(1),
-            SocketAddr::V6(_) => None,
-        }
+        let at = match addr {
+            SocketAddr::V4(addr) => addr.ip().octets()[3].into(),
+            SocketAddr::V6(addr) => addr.ip().segments()[7],
+        };
+        usize::from(at).checked_sub(1)
     }
 
     /// It comes back elsewhere.

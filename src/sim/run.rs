@@ -41,6 +41,7 @@ pub fn run(plan: Plan, trace: Trace) -> Outcome {
             Some(Violation { property: Property::Assertion, detail: panic_text(panic.as_ref()) })
         }
     };
+    world.say_states();
     world.tally.entries = world.watch.entries();
     let history = world.workload.history().clone();
     world.tally.unknown =

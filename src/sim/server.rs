@@ -221,6 +221,11 @@ impl Server {
         self.is_stopping || self.inbox.iter().any(|input| matches!(input, Input::Stop))
     }
 
+    /// What it keeps on its disk.
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Its map.
     pub(super) fn map(&self) -> &Map {
         &self.map
@@ -501,12 +506,12 @@ fn event_line(event: &Event) -> String {
         Event::BadMessage { .. }
         | Event::BadGossip { .. }
         | Event::ManyClusters(_)
+        | Event::Uninvited(_)
         | Event::Removed
         | Event::NameTaken { .. } => format!("{event:?}"),
     }
 }
 
-        | Event::Uninvited(_)
 /// A message in a line that can be read.
 fn message_line(message: &PeerMessage) -> String {
     match message {

@@ -15,6 +15,7 @@ mod clients;
 mod links;
 mod processes;
 mod strangers;
+mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
