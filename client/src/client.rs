@@ -264,7 +264,9 @@ impl Client {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            self.refresh(Some(&addr), remaining.min(REFRESH_TIMEOUT)).await;
+            if options.discover {
+                self.refresh(Some(&addr), remaining.min(REFRESH_TIMEOUT)).await;
+            }
             failed_at = Some(addr);
         }
     }
@@ -374,6 +376,17 @@ mod tests {
             assert_eq!(client.get("k").await, Err(Error::NotFound));
         }
         assert_eq!(calls(&members), [2, 2, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_discovers_nobody_asks_its_endpoint_alone() {
+        let members = Fake::cluster(3).await;
+        let options = Options { discover: false, ..options() };
+        let client = Client::connect([members[1].addr.clone()], options).await.expect("it serves");
+        client.set("k", "v").await.expect("it serves");
+        members[1].answer([Answer::Fail(Code::Unavailable, Some("not_done"))]);
+        assert_eq!(client.get("k").await.expect("its second try is served").value, "v");
+        assert_eq!(calls(&members), [0, 3, 0]);
     }
 
     #[tokio::test]

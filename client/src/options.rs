@@ -1,8 +1,8 @@
-//! How long the client waits for what.
+//! How long the client waits for what, and whom it asks.
 
 use std::time::Duration;
 
-/// The time limits of a [`Client`](crate::Client).
+/// The limits of a [`Client`](crate::Client).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The time a call may take, over all its tries; for a list, the time to the next item.
@@ -16,6 +16,10 @@ pub struct Options {
     pub keepalive_interval: Duration,
     /// The time the answer to that PING may take before the connection is closed.
     pub keepalive_timeout: Duration,
+    /// Whether the members are learnt from the cluster, so that each call goes to the one that it
+    /// suits best. Otherwise the endpoints are all that is ever asked: for whoever wants to know
+    /// whether those serve.
+    pub discover: bool,
 }
 
 impl Default for Options {
@@ -26,6 +30,7 @@ impl Default for Options {
             connect_timeout: Duration::from_millis(500),
             keepalive_interval: Duration::from_secs(5),
             keepalive_timeout: Duration::from_secs(2),
+            discover: true,
         }
     }
 }

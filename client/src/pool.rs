@@ -86,7 +86,7 @@ impl Pool {
     pub(crate) fn learn(&self, servers: &[Server]) {
         let usable = |server: &&Server| normalize(&server.rpc_addr).is_ok();
         let servers: Vec<&Server> = servers.iter().filter(usable).collect();
-        if servers.is_empty() {
+        if servers.is_empty() || !self.options.discover {
             return;
         }
         let mut state = self.lock();
@@ -116,7 +116,8 @@ impl Pool {
     pub(crate) fn claim_refresh(&self) -> bool {
         let mut state = self.lock();
         let now = Instant::now();
-        let due = state.asked_at.is_none_or(|at| now.duration_since(at) >= MEMBERS_FRESH_FOR);
+        let is_old = |at: Instant| now.duration_since(at) >= MEMBERS_FRESH_FOR;
+        let due = self.options.discover && state.asked_at.is_none_or(is_old);
         if due {
             state.asked_at = Some(now);
         }

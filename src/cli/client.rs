@@ -31,17 +31,39 @@ impl ClientArgs {
         F: FnOnce(Client) -> Fut,
         Fut: Future<Output = Result<(), CliError>>,
     {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| CliError::Failed(format!("no event loop: {error}")))?;
-        runtime.block_on(async {
-            let options = Options { timeout: self.timeout, ..Options::default() };
+        let options = Options { timeout: self.timeout, ..Options::default() };
+        on_this_thread(async {
             let client = Client::new(self.endpoints.iter().cloned(), options)
                 .map_err(|error| CliError::Usage(error.to_string()))?;
             work(client).await
         })
     }
+
+    /// Runs `work` with a client for each endpoint, which asks nobody else.
+    pub(crate) fn run_at_each<F, Fut>(&self, work: F) -> Result<(), CliError>
+    where
+        F: FnOnce(Vec<(String, Client)>) -> Fut,
+        Fut: Future<Output = Result<(), CliError>>,
+    {
+        let options = Options { timeout: self.timeout, discover: false, ..Options::default() };
+        on_this_thread(async {
+            let client_at = |endpoint: &String| {
+                let client = Client::new([endpoint], options.clone())
+                    .map_err(|error| CliError::Usage(error.to_string()))?;
+                Ok((endpoint.clone(), client))
+            };
+            let clients: Result<_, CliError> = self.endpoints.iter().map(client_at).collect();
+            work(clients?).await
+        })
+    }
+}
+
+fn on_this_thread(work: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::Failed(format!("no event loop: {error}")))?;
+    runtime.block_on(work)
 }
 
 /// A number with a unit, as in `500ms`, `5s` or `1m`.

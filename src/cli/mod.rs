@@ -5,11 +5,13 @@
 //!   mokv doctor             would a server start here?     doctor.rs
 //!   mokv dev                a cluster of child processes   dev/
 //!   mokv get|set|...        one call to a cluster          kv.rs, members.rs, through mokv-client
+//!   mokv check              does each endpoint serve?      check.rs
 //! ```
 //!
 //! Verbs and flags follow etcdctl where it has them. Answers go to stdout and everything else to
 //! stderr, one line an error; `exit.rs` has the exit codes.
 
+mod check;
 mod client;
 mod config;
 mod dev;
@@ -62,6 +64,8 @@ enum Command {
     Delete(kv::DeleteArgs),
     /// Print all keys and values
     List(kv::ListArgs),
+    /// Write and read a key through every endpoint
+    Check(check::CheckArgs),
     /// Print the members of the cluster
     Servers(members::ServersArgs),
     /// Print what every member knows of itself
@@ -96,6 +100,7 @@ fn run(cli: Cli) -> Result<(), exit::CliError> {
         Some(Command::Set(args)) => kv::set(args),
         Some(Command::Delete(args)) => kv::delete(args),
         Some(Command::List(args)) => kv::list(args),
+        Some(Command::Check(args)) => check::run(args),
         Some(Command::Servers(args)) => members::servers(args),
         Some(Command::Status(args)) => members::status(args),
         Some(Command::Leave(args)) => members::leave(args),

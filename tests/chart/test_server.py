@@ -26,7 +26,7 @@ class Server(unittest.TestCase):
         self.commands = [
             [*self.member["command"], *self.member["args"]],
             self.member["lifecycle"]["preStop"]["exec"]["command"],
-            *(step["command"] for step in test["initContainers"] + test["containers"]),
+            test["containers"][0]["command"],
         ]
 
     def test_every_command_and_flag_is_one_of_the_binarys(self):

@@ -8,6 +8,7 @@
 //! |----------------|-------------------------------------------------------------------------|
 //! | `dev`          | `mokv dev` and the commands it proposes                                 |
 //! | `config_files` | config files of the Go program form one cluster, never two              |
+//! | `check`        | `mokv check` tells a member that serves from one that does not          |
 //! | `crash`        | `kill -9` loses no acknowledged write and applies none twice            |
 //! | `pause`        | a leader that stood still answers no read from its past                 |
 //! | `membership`   | growing and shrinking under load; a lost disk                           |
@@ -19,6 +20,7 @@
 
 mod bad_input;
 mod bad_start;
+mod check;
 mod cluster;
 mod config_files;
 mod crash;

@@ -11,6 +11,25 @@ What the server is told, worked out from the values. Used by statefulset.yaml an
 {{- printf "%s.%s.svc.%s" (include "mokv.headless" .) .Release.Namespace .Values.clusterDomain }}
 {{- end }}
 
+{{/*
+The name of all members, and the first pod's own: no cluster is made while a seed cannot be found, so
+a pod that starts when the others are not in DNS yet, or not any more, makes none beside theirs.
+*/}}
+{{- define "mokv.seeds" -}}
+{{- $members := include "mokv.membersHost" . }}
+{{- printf "%s:%v,%s-0.%s:%v" $members .Values.serfPort (include "mokv.fullname" .) $members .Values.serfPort }}
+{{- end }}
+
+{{/* Every pod by its own name, with commas between them. */}}
+{{- define "mokv.podEndpoints" -}}
+{{- $endpoints := list }}
+{{- range $ordinal := until (int .Values.replicas) }}
+{{- $host := printf "%s-%d.%s" (include "mokv.fullname" $) $ordinal (include "mokv.membersHost" $) }}
+{{- $endpoints = append $endpoints (printf "%s:%v" $host $.Values.rpcPort) }}
+{{- end }}
+{{- join "," $endpoints }}
+{{- end }}
+
 {{/* This pod's own server, for what runs inside the pod. */}}
 {{- define "mokv.ownEndpoint" -}}
 {{- $loopback := ternary "[::1]" "127.0.0.1" (contains ":" .Values.listenIP) }}
