@@ -142,9 +142,7 @@ impl Prober {
         let answered = self.probe.as_ref().is_some_and(|probe| {
             probe.seq == seq
                 && match &probe.stage {
-                    Stage::Direct { .. } => {
-                        probe.target.id == sender || planted!(SuccessorAnswersForOld)
-                    }
+                    Stage::Direct { .. } => probe.target.id == sender,
                     Stage::Indirect { helpers, .. } => {
                         probe.target.id == sender || helpers.contains(&sender)
                     }

@@ -169,8 +169,6 @@ bugs! {
         SuspicionNeverEnds: "mutation: suspicion timeout" => "gossip: the dead are found dead",
         /// An old claim that a member is alive clears it of a suspicion or death of the same incarnation.
         AliveOverridesSuspect: "mutation: precedence of claims" => "gossip: the dead are found dead",
-        /// A server without its old data answers the probes that are meant for its predecessor.
-        SuccessorAnswersForOld: "SWIM pitfall: one name, another identity" => "gossip: the dead are found dead",
         /// A member that comes back at another address is still sought at the old one.
         AddressNeverChanges: "SWIM pitfall: one name, another address" => "gossip: converges after healing",
         /// A node that was not called for a while judges others by answers it could not read.

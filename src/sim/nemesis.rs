@@ -32,19 +32,23 @@ pub(super) struct Nemesis {
     interval_us: u64,
     /// When it acts next.
     next_us: u64,
-    /// What ends when.
-    ends: BTreeMap<u64, Vec<End>>,
+    /// What is still to come of what it did, by time.
+    sequels: BTreeMap<u64, Vec<Sequel>>,
 }
 
-/// Something that ends.
+/// What comes of a fault later.
 #[derive(Clone, Debug)]
-enum End {
+enum Sequel {
     /// Paths open again.
-    Cut(Vec<(usize, usize)>),
+    Mend(Vec<(usize, usize)>),
     /// Paths close again: a partition that flaps.
     CutAgain(Vec<(usize, usize)>),
-    Slow(usize),
-    Full(usize),
+    /// A disk is as fast as before.
+    SpeedUp(usize),
+    /// A disk has room again.
+    Empty(usize),
+    /// Clients ask in the midst of it, and many ask this machine.
+    Burst(usize),
 }
 
 impl Nemesis {
@@ -54,21 +58,22 @@ impl Nemesis {
             faults: plan.faults.iter().copied().filter(|fault| !fault.is_constant()).collect(),
             interval_us: plan.fault_interval_ms * 1_000,
             next_us: now_us + plan.fault_interval_ms * 1_000,
-            ends: BTreeMap::new(),
+            sequels: BTreeMap::new(),
         }
     }
 
     /// When it wants to act next.
     pub(super) fn next_us(&self) -> u64 {
-        self.ends.first_key_value().map_or(self.next_us, |(end_us, _)| self.next_us.min(*end_us))
+        let first = self.sequels.first_key_value();
+        first.map_or(self.next_us, |(at_us, _)| self.next_us.min(*at_us))
     }
 
     /// Its time has come.
     pub(super) fn act(&mut self, world: &mut World) {
-        while let Some(entry) = self.ends.first_entry()
+        while let Some(entry) = self.sequels.first_entry()
             && *entry.key() <= world.now_us
         {
-            entry.remove().into_iter().for_each(|end| end.come(world));
+            entry.remove().into_iter().for_each(|sequel| sequel.come(world));
         }
         if world.now_us < self.next_us {
             return;
@@ -81,14 +86,17 @@ impl Nemesis {
         let fault = self.faults[self.prng.below(self.faults.len() as u64) as usize];
         world.tally.faults[fault as usize] += 1;
         world.say(|| format!("--- {fault:?}"));
-        self.strike(fault, world);
+        let host = self.victim(world);
+        self.strike(fault, host, world);
         if self.prng.below(2) == 0 {
-            world.burst();
+            world.burst(host);
+        }
+        if self.prng.below(2) == 0 {
+            self.later(PAUSE_US, Sequel::Burst(host), world);
         }
     }
 
-    fn strike(&mut self, fault: Fault, world: &mut World) {
-        let host = self.victim(world);
+    fn strike(&mut self, fault: Fault, host: usize, world: &mut World) {
         match fault {
             Fault::Kill => self.bring_down(host, world, World::kill),
             Fault::PowerLoss => self.bring_down(host, world, World::lose_power),
@@ -98,9 +106,9 @@ impl Nemesis {
             Fault::Pause => {
                 world.hosts[host].stalled_until_us = world.now_us + self.prng.below(PAUSE_US);
             }
-            Fault::Partition => self.partition(world),
+            Fault::Partition => self.partition(host, world),
             Fault::OneWay => self.cut_one_way(world),
-            Fault::Flapping => self.flap(world),
+            Fault::Flapping => self.flap(host, world),
             Fault::SlowDisk => self.slow_down(host, world),
             Fault::HungDisk => self.hang(host, world),
             Fault::FullDisk => self.fill(host, world),
@@ -147,8 +155,12 @@ impl Nemesis {
         }
         world.tally.deaths += 1;
         how(world, host);
-        // A process manager is quick, a person is not.
-        let most_us = if self.prng.below(2) == 0 { DOWN_US } else { DOWN_US / 50 };
+        self.start_later(host, DOWN_US, world);
+    }
+
+    /// Starts a machine's process in a while. A process manager is quick, a person is not.
+    fn start_later(&mut self, host: usize, most_us: u64, world: &mut World) {
+        let most_us = if self.prng.below(2) == 0 { most_us } else { DOWN_US / 50 };
         world.start_in(host, self.prng.below(most_us));
     }
 
@@ -186,30 +198,32 @@ impl Nemesis {
             self.next_us = world.now_us + QUIET_US;
             world.hosts[host].may_bootstrap = true;
         }
-        world.start_in(host, self.prng.below(DOWN_US / 5));
+        self.start_later(host, DOWN_US / 5, world);
     }
 
     /// Ends everything that ends by itself.
     pub(super) fn end_all(&mut self, world: &mut World) {
-        for end in std::mem::take(&mut self.ends).into_values().flatten() {
-            end.come(world);
+        for sequel in std::mem::take(&mut self.sequels).into_values().flatten() {
+            sequel.come(world);
         }
         world.network.heal();
     }
 
-    fn ends_later(&mut self, end: End, world: &World) {
-        let at_us = world.now_us + 1 + self.prng.below(LASTING_US);
-        self.ends.entry(at_us).or_default().push(end);
+    /// Something comes of what it just did, after this long at most.
+    fn later(&mut self, most_us: u64, sequel: Sequel, world: &World) {
+        let at_us = world.now_us + 1 + self.prng.below(most_us);
+        self.sequels.entry(at_us).or_default().push(sequel);
     }
 }
 
-impl End {
+impl Sequel {
     fn come(self, world: &mut World) {
         match self {
-            End::Cut(paths) => paths.into_iter().for_each(|path| world.network.unblock(path)),
-            End::CutAgain(paths) => paths.into_iter().for_each(|path| world.network.block(path)),
-            End::Slow(host) => world.hosts[host].disk.set_slow(1),
-            End::Full(host) => world.hosts[host].disk.set_full(false),
+            Sequel::Mend(paths) => paths.into_iter().for_each(|path| world.network.unblock(path)),
+            Sequel::CutAgain(paths) => paths.into_iter().for_each(|path| world.network.block(path)),
+            Sequel::SpeedUp(host) => world.hosts[host].disk.set_slow(1),
+            Sequel::Empty(host) => world.hosts[host].disk.set_full(false),
+            Sequel::Burst(host) => world.burst(host),
         }
     }
 }

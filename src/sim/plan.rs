@@ -237,7 +237,7 @@ impl Plan {
         let mut requests = subset(&Request::ALL, 3, &mut prng);
         requests.extend([Request::Set, Request::Get]);
         let base_us = 50 << prng.below(6);
-        let log_bytes = (4 << 10) << prng.below(6);
+        let log_bytes = (1 << 10) << prng.below(8);
         Plan {
             seed,
             servers: servers as usize,

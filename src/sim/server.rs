@@ -375,10 +375,8 @@ impl Server {
                 }
             }
             Effect::Event(event) => {
-                if let Event::Member { id, .. } = event
-                    && self.node.is_member()
-                {
-                    hands.watch.hears(self.id, id);
+                if let Event::Member { id, .. } = event {
+                    hands.watch.hears(self.id, id, self.node.is_member());
                 }
                 if event == Event::Removed {
                     self.why = Exit::Removed;

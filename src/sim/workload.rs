@@ -6,7 +6,8 @@
 //!
 //! Each client has one request open. One that never heard what became of a write goes on as a new
 //! client, as its old request may still take effect at any time. Every value is written once. Work
-//! comes in bursts, most of them when something has just gone wrong.
+//! comes in bursts around what goes wrong, much of it at the machine that it happens to. A run has so
+//! many requests and not more, or the history could not be checked; they are spread over its time.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ const BUSY_PAUSE_US: u64 = 20_000;
 const IDLE_PAUSE_US: u64 = 20_000_000;
 /// How long a burst lasts, at most.
 const BURST_US: u64 = 1_500_000;
+/// So many requests may be made before their time.
+const HEAD_START: u64 = 60;
 
 /// All clients of a run.
 #[derive(Debug)]
@@ -34,11 +37,16 @@ pub(super) struct Workload {
     keys: u16,
     value_bytes: usize,
     max_requests: usize,
+    /// When the run began and how long requests are made, in µs.
+    began_us: u64,
+    duration_us: u64,
     next_value: u64,
     next_ticket: u64,
     /// Names given to clients so far.
     names: u32,
     burst_until_us: u64,
+    /// The machine that half of the requests go to.
+    focus: Option<usize>,
     /// Requests without an answer.
     open: BTreeMap<Ticket, Open>,
 }
@@ -75,7 +83,7 @@ pub(super) struct Sent {
 }
 
 impl Workload {
-    pub(super) fn new(plan: &Plan) -> Workload {
+    pub(super) fn new(plan: &Plan, now_us: u64) -> Workload {
         let client = |name| Client { name, waits_for: None, plans: 0 };
         Workload {
             prng: Prng::new(plan.seed ^ 0x776f_726b),
@@ -85,10 +93,13 @@ impl Workload {
             keys: plan.keys,
             value_bytes: plan.value_bytes,
             max_requests: plan.max_requests,
+            began_us: now_us,
+            duration_us: plan.duration_ms * 1_000,
             next_value: 0,
             next_ticket: 0,
             names: plan.clients as u32,
             burst_until_us: 0,
+            focus: None,
             open: BTreeMap::new(),
         }
     }
@@ -105,9 +116,11 @@ impl Workload {
         (at_us, self.step(client))
     }
 
-    /// Begins a burst: all clients that wait for nothing ask soon.
-    pub(super) fn burst(&mut self, now_us: u64) -> Vec<(u64, Step)> {
+    /// Begins a burst: all clients that wait for nothing ask soon, and half of the requests from now on
+    /// go to `focus`.
+    pub(super) fn burst(&mut self, focus: usize, now_us: u64) -> Vec<(u64, Step)> {
         self.burst_until_us = now_us + self.prng.below(BURST_US);
+        self.focus = Some(focus);
         let idle = (0..self.clients.len()).filter(|at| self.clients[*at].waits_for.is_none());
         let idle: Vec<usize> = idle.collect();
         idle.into_iter().map(|client| self.plan(client, now_us)).collect()
@@ -130,11 +143,14 @@ impl Workload {
             let (at_us, step) = self.plan(client, now_us);
             return Some((at_us, step, None));
         }
-        if self.history.operations.len() >= self.max_requests {
-            return None;
+        if self.history.operations.len() >= self.allowed(now_us) {
+            let at_us = now_us + self.prng.below(IDLE_PAUSE_US);
+            return Some((at_us, self.step(client), None));
         }
         let call = self.pick();
-        let host = self.prng.below(hosts as u64) as usize;
+        let any = self.prng.below(hosts as u64) as usize;
+        let is_focused = self.prng.below(2) == 0;
+        let host = self.focus.filter(|_| is_focused).unwrap_or(any);
         let sent = self.send(client, call, host, now_us);
         let (least, most) = PATIENCE_US;
         let at_us = now_us + least + self.prng.below(most - least);
@@ -201,6 +217,13 @@ impl Workload {
     pub(super) fn value(&mut self) -> Value {
         self.next_value += 1;
         Value(self.next_value)
+    }
+
+    /// How many requests may have been made by now.
+    fn allowed(&self, now_us: u64) -> usize {
+        let elapsed_us = (now_us - self.began_us).min(self.duration_us);
+        let due = self.max_requests as u64 * elapsed_us / self.duration_us.max(1);
+        self.max_requests.min((HEAD_START + due) as usize)
     }
 
     fn step(&mut self, client: usize) -> Step {

@@ -148,7 +148,7 @@ impl World {
             now_us: BEGIN_US,
             hosts: Vec::new(),
             network: Network::new(&plan),
-            workload: Workload::new(&plan),
+            workload: Workload::new(&plan, BEGIN_US),
             watch: Watch::new(plan.spares()),
             trace,
             tally: Tally::default(),

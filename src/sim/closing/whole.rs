@@ -1,8 +1,12 @@
 //! All is healed: the cluster becomes one again.
 
+use std::collections::BTreeSet;
+
 use crate::gossip::State;
+use crate::sim::server::Server;
 use crate::sim::violation::{Property, Violation};
 use crate::sim::world::World;
+use crate::types::NodeId;
 
 /// A healed cluster agrees within this time, in µs.
 const AGREE_US: u64 = 90_000_000;
@@ -55,13 +59,28 @@ fn agree(world: &World) -> Result<(), Violation> {
         if !state.1.voters.contains(&server.id) || state.1.is_joint() {
             return lacks(Property::Liveness, format!("{name} does not become a voter"));
         }
-        for other in members.clone().filter_map(|other| other.server()) {
-            let seen = server.node.gossip().member(other.id).map(|member| member.state);
-            if seen != Some(State::Alive) {
-                let detail = format!("{name} holds the living {} for {seen:?}", other.id);
-                return lacks(Property::Membership, detail);
-            }
+        if let Err(what) = knows_who_lives(world, server) {
+            return lacks(Property::Membership, format!("{name} holds {what}"));
         }
     }
     Ok(())
+}
+
+/// Whether a server holds those for alive that live, and nobody else.
+fn knows_who_lives(world: &World, server: &Server) -> Result<(), String> {
+    let gossip = server.node.gossip();
+    let living: BTreeSet<NodeId> =
+        world.hosts.iter().filter_map(|host| Some(host.server()?.id)).collect();
+    for id in &living {
+        let seen = gossip.member(*id).map(|member| member.state);
+        if seen != Some(State::Alive) {
+            return Err(format!("the living {id} for {seen:?}"));
+        }
+    }
+    let is_held_alive = |state| matches!(state, State::Alive | State::Suspect);
+    let mut held = gossip.members().filter(|member| is_held_alive(member.state));
+    match held.find(|member| !living.contains(&member.id)) {
+        Some(ghost) => Err(format!("{}, which is gone, for {:?}", ghost.id, ghost.state)),
+        None => Ok(()),
+    }
 }

@@ -19,7 +19,7 @@ mod one_cluster;
 mod overlap;
 mod state_machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stranger::STRANGER;
 use super::violation::{Property, Violation};
@@ -61,6 +61,8 @@ pub(super) struct Watch {
     one_cluster: OneCluster,
     answers: Answers,
     seen: BTreeMap<NodeId, Outline>,
+    /// Every server that has ever started.
+    existing: BTreeSet<NodeId>,
     /// Clusters that are being made: their first entry and its term.
     founding: BTreeMap<NodeId, (HardState, Entry)>,
 }
@@ -90,6 +92,7 @@ impl Watch {
         entries: &[Entry],
     ) {
         self.seen.remove(&id);
+        self.existing.insert(id);
         self.answers.forget(id);
         let kept = self.durability.recovers(id, hard_state, snapshot, entries);
         // A cluster that was being made may be there or not: nobody else has heard of it.
@@ -237,10 +240,14 @@ impl Watch {
         self.hold(Property::StateMachineSafety, same);
     }
 
-    /// Server `id` has heard of a member.
-    pub(super) fn hears(&mut self, id: NodeId, member: NodeId) {
-        if member == STRANGER {
+    /// Server `id` has heard of a member; it has a cluster itself, or has none.
+    pub(super) fn hears(&mut self, id: NodeId, member: NodeId, has_cluster: bool) {
+        if member == STRANGER && has_cluster {
             let detail = format!("{id} knows a member of another cluster");
+            self.report(Property::Membership, detail);
+        }
+        if member != STRANGER && !self.existing.contains(&member) {
+            let detail = format!("{id} knows {member}, which never was");
             self.report(Property::Membership, detail);
         }
     }

@@ -5,7 +5,7 @@
 //!   alone      1 | 2 3 4 5        ring     1 - 2 - 3 - 4 - 5 - 1
 //! ```
 
-use super::{End, Nemesis};
+use super::{LASTING_US, Nemesis, Sequel};
 use crate::sim::network::Path;
 use crate::sim::world::World;
 
@@ -15,8 +15,8 @@ const MAX_FLAPS: u64 = 8;
 const FLAP_US: u64 = 700_000;
 
 impl Nemesis {
-    pub(super) fn partition(&mut self, world: &mut World) {
-        let paths = self.shape(world);
+    pub(super) fn partition(&mut self, victim: usize, world: &mut World) {
+        let paths = self.shape(victim, world);
         self.cut(paths, world);
     }
 
@@ -29,28 +29,27 @@ impl Nemesis {
     }
 
     /// A partition comes and goes.
-    pub(super) fn flap(&mut self, world: &mut World) {
-        let paths = self.shape(world);
+    pub(super) fn flap(&mut self, victim: usize, world: &mut World) {
+        let paths = self.shape(victim, world);
         let mut at_us = world.now_us;
         for _ in 0..1 + self.prng.below(MAX_FLAPS) {
-            self.ends.entry(at_us).or_default().push(End::CutAgain(paths.clone()));
+            self.sequels.entry(at_us).or_default().push(Sequel::CutAgain(paths.clone()));
             at_us += 1 + self.prng.below(FLAP_US);
-            self.ends.entry(at_us).or_default().push(End::Cut(paths.clone()));
+            self.sequels.entry(at_us).or_default().push(Sequel::Mend(paths.clone()));
             at_us += 1 + self.prng.below(FLAP_US);
         }
     }
 
     fn cut(&mut self, paths: Vec<Path>, world: &mut World) {
         paths.iter().for_each(|path| world.network.block(*path));
-        self.ends_later(End::Cut(paths), world);
+        self.later(LASTING_US, Sequel::Mend(paths), world);
     }
 
-    fn shape(&mut self, world: &World) -> Vec<Path> {
+    fn shape(&mut self, victim: usize, world: &World) -> Vec<Path> {
         let hosts = world.hosts.len();
         let mut order: Vec<usize> = (0..hosts).collect();
         self.prng.shuffle(&mut order);
         // Who stands first may end up alone.
-        let victim = self.victim(world);
         order.retain(|at| *at != victim);
         order.insert(0, victim);
         let place = |host: usize| order.iter().position(|at| *at == host).expect("each has one");

@@ -1,6 +1,6 @@
 //! Disks that are slow, hang, are full or lie, and machines that lose them.
 
-use super::{End, Nemesis};
+use super::{LASTING_US, Nemesis, Sequel};
 use crate::sim::disk::{Answer, Lie};
 use crate::sim::plan::Fault;
 use crate::sim::world::World;
@@ -13,7 +13,7 @@ const HANG_US: u64 = 4_000_000;
 impl Nemesis {
     pub(super) fn slow_down(&mut self, host: usize, world: &mut World) {
         world.hosts[host].disk.set_slow(2 + self.prng.below(MAX_SLOW_FACTOR));
-        self.ends_later(End::Slow(host), world);
+        self.later(LASTING_US, Sequel::SpeedUp(host), world);
     }
 
     pub(super) fn hang(&mut self, host: usize, world: &mut World) {
@@ -22,7 +22,7 @@ impl Nemesis {
 
     pub(super) fn fill(&mut self, host: usize, world: &mut World) {
         world.hosts[host].disk.set_full(true);
-        self.ends_later(End::Full(host), world);
+        self.later(LASTING_US, Sequel::Empty(host), world);
     }
 
     /// A machine goes down, and what its disk holds changes meanwhile.

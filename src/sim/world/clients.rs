@@ -8,9 +8,9 @@ use crate::sim::workload::{Sent, Step};
 use crate::types::Command;
 
 impl World {
-    /// Begins a burst of requests.
-    pub(in crate::sim) fn burst(&mut self) {
-        for (at_us, step) in self.workload.burst(self.now_us) {
+    /// Begins a burst of requests, many of them to a machine.
+    pub(in crate::sim) fn burst(&mut self, focus: usize) {
+        for (at_us, step) in self.workload.burst(focus, self.now_us) {
             self.queue.push(at_us, Event::Client(step));
         }
     }
