@@ -1,16 +1,23 @@
-"""A control plane for one StatefulSet: it keeps the pods that the release wants, rolls new templates
-out, evicts within the disruption budget, and answers DNS and the API. Used by scenario.py.
+"""A control plane for one StatefulSet, played by hand: it keeps the pods that the release wants,
+rolls new templates out, evicts within the disruption budget, and answers DNS and the API. Used by
+scenario.py.
 """
 
 import asyncio
 import json
 import logging
 import pathlib
+import shutil
+import time
+from collections.abc import Mapping
 
 import dns
 import network
-from kubelet import Node, Pod, delete_volumes
+from container import Image
+from kubelet import Node, Pod
+from network import Network
 from objects import NAMESPACE, Release
+from podspec import Object
 from poll import PERIOD_S, until
 
 # One for each of the most pods that a scenario has, and one that can be drained then.
@@ -18,19 +25,24 @@ NODES = 6
 EVICTION_LIMIT_S = 120
 API_LIMIT_S = 30
 
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+
 log = logging.getLogger("cluster")
 
 
 class Cluster:
-    """`run` must be running all the while."""
+    """`run` must be running all the while; a release may be installed once it is `open`."""
 
-    def __init__(self, release: Release, node: Node, api: pathlib.Path) -> None:
-        self.release = release
+    def __init__(self, image: Image, directory: pathlib.Path, api: pathlib.Path) -> None:
+        self.open = asyncio.Event()
         self.pods: dict[str, Pod] = {}
         # What pods suffered that are gone.
         self.problems: list[str] = []
-        self._node = node
+        self.release = Release({})
+        self._node = Node(image, Network(), directory, control_plane=self)
         self._api = api
+        self._installed = asyncio.Event()
+        self._restarted_at = ""
         self._cordoned: set[int] = set()
         self._lost: set[str] = set()
         # Addresses that pods get at their next start.
@@ -41,40 +53,47 @@ class Cluster:
         """Opens network, DNS and API, and reconciles until it is cancelled."""
         await self._node.network.open()
         await dns.Server(self.addresses).open(network.DNS)
-        self._publish()
+        for name in ["objects", "credentials", "volumes"]:
+            (self._node.directory / name).mkdir()
         async with asyncio.TaskGroup() as tasks:
             await self._open_api(tasks)
+            self.open.set()
+            await self._installed.wait()
             while True:
                 self._reconcile(tasks)
                 await asyncio.sleep(PERIOD_S)
 
-    def apply(self, release: Release) -> None:
-        """What `helm upgrade` and `kubectl` do with changed objects."""
-        self.release = release
-        self._publish()
+    async def upgrade(self, values: Object) -> None:
+        """What `helm upgrade --install` does."""
+        release = await asyncio.to_thread(Release.render, values)
+        if self._restarted_at:
+            release = release.with_annotation(RESTARTED_AT, self._restarted_at)
+        self._apply(release)
 
-    def delete(self, name: str) -> None:
-        self.pods[name].delete()
+    async def rollout_restart(self) -> None:
+        """What `kubectl rollout restart` does; the mark stays through later upgrades."""
+        self._restarted_at = time.strftime("%FT%TZ", time.gmtime())
+        self._apply(self.release.with_annotation(RESTARTED_AT, self._restarted_at))
 
-    def delete_all(self) -> None:
-        for name in self.pods:
-            self.delete(name)
+    async def delete_all(self) -> None:
+        for pod in self.pods.values():
+            pod.delete()
 
-    def fail_all(self) -> None:
+    async def fail_all(self) -> None:
         """All nodes fail at once; their pods are replaced."""
         for pod in self.pods.values():
             pod.fail()
 
-    def swap_addresses(self) -> None:
+    async def swap_addresses(self) -> None:
         """Deletes all pods, and gives each the address of the next."""
         addresses = [pod.address for pod in self.pods.values()]
         self._promised = dict(zip(self.pods, addresses[1:] + addresses[:1]))
-        self.delete_all()
+        await self.delete_all()
 
-    def lose_volumes(self, name: str) -> None:
+    async def lose_volumes(self, name: str) -> None:
         """Deletes a pod and its claims, whose volumes go with the pod."""
         self._lost.add(name)
-        self.delete(name)
+        self.pods[name].delete()
 
     async def drain(self, place: int) -> None:
         """What `kubectl drain` does: evicts the node's pods, each when the budget allows it."""
@@ -84,11 +103,10 @@ class Cluster:
             pod.delete()
             await until(f"{pod.name} is gone", EVICTION_LIMIT_S, lambda: pod.ended)
 
-    def uncordon(self, place: int) -> None:
+    async def uncordon(self, place: int) -> None:
         self._cordoned.remove(place)
 
-    @property
-    def settled(self) -> bool:
+    async def settled(self) -> bool:
         """Whether the pods are those that the release wants, and all ready."""
         wanted = {self._name(ordinal) for ordinal in range(self.release.replicas)}
         return wanted == set(self.pods) and all(
@@ -102,6 +120,17 @@ class Cluster:
     def all_endpoints(self) -> list[str]:
         """Where all pods serve clients, ready or not."""
         return [self._endpoint(pod) for pod in self.pods.values()]
+
+    async def config_map(self, name: str) -> Mapping[str, str]:
+        if name == "kube-root-ca.crt":
+            return {"ca.crt": (self._node.directory / "credentials" / "ca.crt").read_text()}
+        return self.release.objects["ConfigMap", name]["data"]
+
+    async def token(self, manifest: Object) -> str:
+        return (self._node.directory / "credentials" / "token").read_text()
+
+    async def volume(self, claim: str) -> pathlib.Path:
+        return self._node.directory / "volumes" / claim
 
     def addresses(self, name: str) -> list[str] | None:
         """What DNS knows of a name now."""
@@ -130,7 +159,7 @@ class Cluster:
         wanted = [self._name(ordinal) for ordinal in range(self.release.replicas)]
         for name in self.pods.keys() - wanted:
             if not self.pods[name].deleting:
-                self.delete(name)
+                self.pods[name].delete()
         for name in wanted:
             if name not in self.pods:
                 self._create(name, tasks)
@@ -143,7 +172,7 @@ class Cluster:
             if pod is None:
                 return None
             if pod.revision != self.release.revision and not pod.deleting:
-                return self.delete(name)
+                return pod.delete()
             if not pod.available:
                 return None
 
@@ -153,7 +182,9 @@ class Cluster:
             return
         self._promised.pop(name, None)
         self._starts += 1
-        self.pods[name] = Pod(name, self._starts, self._node, self._place(), address)
+        place = self._place()
+        address = address or self._node.network.next_address(place)
+        self.pods[name] = Pod(self.release.pod(name), self._node, place, address)
         tasks.create_task(self.pods[name].run())
 
     def _place(self) -> int:
@@ -167,7 +198,8 @@ class Cluster:
         self.problems += pod.problems
         is_surplus = pod.name not in map(self._name, range(self.release.replicas))
         if pod.name in self._lost or (is_surplus and self.release.deletes_volumes_when_scaled):
-            delete_volumes(self._node.directory, self.release.claims, pod.name)
+            for claim in self.release.claims(pod.name):
+                shutil.rmtree(self._node.directory / "volumes" / claim, ignore_errors=True)
             self._lost.discard(pod.name)
 
     def _endpoint(self, pod: Pod) -> str:
@@ -182,8 +214,8 @@ class Cluster:
         return f"{self.release.stateful_set['metadata']['name']}-{ordinal}"
 
     async def _open_api(self, tasks: asyncio.TaskGroup) -> None:
-        objects = self._node.directory / "api"
-        command = [str(self._api), network.API, str(objects), str(self._node.credentials)]
+        places = [str(self._node.directory / name) for name in ("objects", "credentials")]
+        command = [str(self._api), network.API, *places]
         server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert server.stdout is not None
         line = await asyncio.wait_for(server.stdout.readline(), API_LIMIT_S)
@@ -191,13 +223,18 @@ class Cluster:
             raise OSError(f"{self._api} has ended, see above")
         tasks.create_task(_end_with(server))
 
+    def _apply(self, release: Release) -> None:
+        self.release = release
+        self._publish()
+        self._installed.set()
+
     def _publish(self) -> None:
         """Lets the API answer with the objects that the pods' role may read."""
         found = self.release.stateful_set
         path = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{found['metadata']['name']}"
         if path not in self.release.readable():
             return
-        file = self._node.directory / "api" / path.lstrip("/")
+        file = self._node.directory / "objects" / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         half = file.with_suffix(".new")
         half.write_text(json.dumps(found))

@@ -9,14 +9,13 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
-from objects import PodSpec
+from podspec import PodSpec
 from poll import until
 
 START_LIMIT_S = 10
 # A container gets this long after SIGTERM, even where the preStop hook took the whole grace period.
 LEAST_GRACE_S = 2
 
-TOKEN_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
 # What a binary that is not static needs besides itself.
 LIBRARIES = ["/lib", "/lib64", "/usr/lib"]

@@ -1,20 +1,21 @@
 """The life of a pod on its node: network, volumes, containers that are probed and restarted, and an
-orderly end. Used by cluster.py.
+orderly end. Used by cluster.py and real/nodes.py.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import pathlib
-import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import network
-from container import DEVICES, TOKEN_DIRECTORY, Container, Image, Root
+from container import DEVICES, Container, Image, Root
 from network import Network
-from objects import NAMESPACE, PodSpec, Release, expand
+from podspec import Object, PodSpec, Unplayable, expand
 from probes import verdicts
 
 # A container that ends is started again after this long, and after twice that when it ends again: a
@@ -25,42 +26,51 @@ LONGEST_BACK_OFF_S = 30
 log = logging.getLogger("kubelet")
 
 
+class ControlPlane(Protocol):
+    """What a kubelet asks for to run a pod, all of it in the pod's namespace."""
+
+    async def config_map(self, name: str) -> Mapping[str, str]: ...
+
+    async def token(self, manifest: Object) -> str:
+        """For the service account of the pod."""
+        ...
+
+    async def volume(self, claim: str) -> pathlib.Path:
+        """The directory that is bound to a claim."""
+        ...
+
+
 @dataclass(frozen=True)
 class Node:
     """What all pods of this machine share."""
 
     image: Image
     network: Network
-    # Where root directories, volumes and logs go.
+    # Where root directories and logs go.
     directory: pathlib.Path
-    # What the API issued to the pods' service account.
-    credentials: pathlib.Path
-    # The release that was applied last.
-    release: Callable[[], Release]
+    control_plane: ControlPlane
 
 
 class Pod:
-    """A pod of the release's template as it is now, on the node with the number `place`."""
+    """A pod as the control plane describes it, on the node with the number `place`."""
 
-    def __init__(
-        self, name: str, number: int, node: Node, place: int, address: str | None = None
-    ) -> None:
-        release = node.release()
-        self.name = name
+    _numbers = itertools.count()
+
+    def __init__(self, manifest: Object, node: Node, place: int, address: str) -> None:
+        self.name = manifest["metadata"]["name"]
         self.place = place
-        self.revision = release.revision
-        self.address = address or node.network.next_address(place)
+        self.revision = manifest["metadata"]["labels"]["controller-revision-hash"]
+        self.address = address
         self.ready = False
         self.ended = False
         self.restarts = 0
         # What must not have happened by the end of a run.
         self.problems: list[str] = []
+        self.manifest = manifest
         self._node = node
-        self._spec = PodSpec.read(release.template["spec"])
-        self._headless = release.service(headless=True)["metadata"]["name"]
-        self._claims = release.claims
-        self._id = f"{name}-{number}"
-        self._log = node.directory / "logs" / f"{name}.log"
+        self._spec = PodSpec.read(manifest["spec"])
+        self._id = f"{self.name}-{next(self._numbers)}"
+        self._log = node.directory / "logs" / f"{self.name}.log"
         self._deleted = asyncio.Event()
         self._failed = False
         self._container: Container | None = None
@@ -94,7 +104,7 @@ class Pod:
         log.info("%s starts on node %d at %s", self.name, self.place, self.address)
         await self._node.network.attach(self.name, self.address)
         root = Root(self._node.directory / "roots" / self._id)
-        await asyncio.to_thread(self._mount, root)
+        await self._mount(root)
         back_off = FIRST_BACK_OFF_S
         while not self.deleting:
             code = await self._run_container(root)
@@ -110,7 +120,7 @@ class Pod:
         self.ended = True
 
     async def _run_container(self, root: Root) -> int:
-        environment = self._environment()
+        environment = await self._environment()
         container = Container(self._spec, environment, self._log)
         argv = [expand(argument, environment) for argument in self._spec.argv]
         await container.start(argv, self.name, root)
@@ -176,51 +186,71 @@ class Pod:
     def _last_words(self) -> str:
         return self._log.read_text(errors="replace").rpartition("\n")[0].rpartition("\n")[2]
 
-    def _environment(self) -> dict[str, str]:
-        """What a container finds: the runtime's variables, the API's, and the manifest's."""
-        fields = {
+    @property
+    def _fields(self) -> dict[str, str]:
+        """What the manifest may refer to."""
+        return {
             "metadata.name": self.name,
-            "metadata.namespace": NAMESPACE,
+            "metadata.namespace": self.manifest["metadata"]["namespace"],
             "status.podIP": self.address,
         }
-        own = self._node.release().environment(self._spec.env, fields)
+
+    async def _environment(self) -> dict[str, str]:
+        """What a container finds: the runtime's variables, the API's, and the manifest's."""
+        control_plane = self._node.control_plane
+        config_maps = {name: await control_plane.config_map(name) for name in self._spec.config_maps()}
         return {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOSTNAME": self.name,
             "KUBERNETES_SERVICE_HOST": network.API,
             "KUBERNETES_SERVICE_PORT": "443",
-        } | own
+        } | self._spec.environment(self._fields, config_maps)
 
-    def _mount(self, root: Root) -> None:
+    async def _mount(self, root: Root) -> None:
         read_only = self._node.image.files() | {"/sys": "/sys"}
         read_only |= {device: device for device in DEVICES}
-        if self._spec.has_token:
-            read_only[TOKEN_DIRECTORY] = str(self._node.credentials)
+        texts = self._texts()
         volumes = {}
-        for claim in self._claims:
-            volume = volume_of(self._node.directory, claim, self.name)
-            volume.mkdir(parents=True, exist_ok=True)
-            os.chown(volume, -1, self._spec.volume_group)
-            volume.chmod(0o2775)
-            volumes[self._spec.mounts[claim]] = str(volume)
-        root.mount(read_only, volumes, self._texts(), self._spec.read_only)
+        for name, target in self._spec.mounts.items():
+            match self._spec.volumes[name]:
+                case {"persistentVolumeClaim": {"claimName": claim}}:
+                    volumes[target] = str(await self._claimed(claim))
+                case {"projected": {"sources": sources}}:
+                    for source in sources:
+                        texts |= await self._projected(source, target)
+                case volume:
+                    raise Unplayable(f"a volume of the pod: {volume}")
+        await asyncio.to_thread(root.mount, read_only, volumes, texts, self._spec.read_only)
+
+    async def _claimed(self, claim: str) -> pathlib.Path:
+        """The directory of a claim, which the pod's group may write to."""
+        volume = await self._node.control_plane.volume(claim)
+        volume.mkdir(parents=True, exist_ok=True)
+        os.chown(volume, -1, self._spec.volume_group)
+        volume.chmod(0o2775)
+        return volume
+
+    async def _projected(self, source: Object, target: str) -> dict[str, str]:
+        """The files below `target` that a source of a projected volume makes."""
+        match source:
+            case {"serviceAccountToken": {"path": path}}:
+                return {f"{target}/{path}": await self._node.control_plane.token(self.manifest)}
+            case {"configMap": {"name": name, "items": items}}:
+                data = await self._node.control_plane.config_map(name)
+                return {f"{target}/{item['path']}": data[item["key"]] for item in items}
+            case {"downwardAPI": {"items": items}}:
+                fields = {item["path"]: item["fieldRef"]["fieldPath"] for item in items}
+                return {f"{target}/{path}": self._fields[name] for path, name in fields.items()}
+            case _:
+                raise Unplayable(f"a source of a volume: {source}")
 
     def _texts(self) -> dict[str, str]:
-        domain = f"{NAMESPACE}.svc.cluster.local"
+        """The files that a kubelet writes for every pod."""
+        domain = f"{self._fields['metadata.namespace']}.svc.cluster.local"
         searched = f"{domain} svc.cluster.local cluster.local"
-        own_name = f"{self.name}.{self._headless}.{domain}"
+        own_name = f"{self.name}.{self.manifest['spec']['subdomain']}.{domain}"
         return {
             "/etc/resolv.conf": f"nameserver {network.DNS}\nsearch {searched}\noptions ndots:5\n",
             "/etc/hosts": f"127.0.0.1 localhost\n{self.address} {own_name} {self.name}\n",
             "/etc/hostname": f"{self.name}\n",
         }
-
-
-def volume_of(directory: pathlib.Path, claim: str, pod: str) -> pathlib.Path:
-    """Where the volume of a pod's claim is; it outlives the pod."""
-    return directory / "volumes" / f"{claim}-{pod}"
-
-
-def delete_volumes(directory: pathlib.Path, claims: list[str], pod: str) -> None:
-    for claim in claims:
-        shutil.rmtree(volume_of(directory, claim, pod), ignore_errors=True)

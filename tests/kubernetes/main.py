@@ -10,14 +10,13 @@ import random
 import sys
 import time
 
-from cluster import Cluster
+import cluster
+import real.cluster
 from container import Image
-from kubelet import Node
 from load import Load
-from network import Network
-from objects import Release, Unplayable
+from podspec import Unplayable
 from poll import Late
-from scenario import REPLICAS, Scenario, Wrong
+from scenario import REPLICAS, Cluster, Scenario, Wrong
 from steps import STEPS
 
 
@@ -38,7 +37,9 @@ def main() -> int:
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="what the image has in it")
-    parser.add_argument("--api", type=pathlib.Path, required=True, help="the program built from api/")
+    control_plane = parser.add_mutually_exclusive_group(required=True)
+    control_plane.add_argument("--api", type=pathlib.Path, help="the program built from api/")
+    control_plane.add_argument("--programs", type=pathlib.Path, help="that built from controlplane/")
     parser.add_argument("--directory", type=pathlib.Path, required=True, help="where all files go")
     parser.add_argument("--seed", type=int, help="plays the steps in an order of its own")
     parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help="without any, all are played")
@@ -46,7 +47,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def prepare(directory: pathlib.Path) -> None:
-    for name in ["api", "credentials", "logs", "roots", "volumes"]:
+    for name in ["logs", "roots"]:
         (directory / name).mkdir(parents=True)
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
@@ -59,19 +60,22 @@ def prepare(directory: pathlib.Path) -> None:
 
 async def play(arguments: argparse.Namespace, steps: list[str]) -> None:
     """Ends when the steps are played, or the cluster cannot go on."""
-    values = {"replicas": REPLICAS}
-    directory = arguments.directory
-    image = Image(arguments.binary)
-    node = Node(image, Network(), directory, directory / "credentials", lambda: cluster.release)
-    cluster = Cluster(Release.render(values), node, arguments.api)
-    load = Load(cluster.endpoints, arguments.seed or 0)
-    story = Scenario(cluster, load, values).play(STEPS[step] for step in steps)
-    tasks = [asyncio.create_task(cluster.run()), asyncio.create_task(story)]
+    chosen = choose_cluster(arguments)
+    load = Load(chosen.endpoints, arguments.seed or 0)
+    story = Scenario(chosen, load, {"replicas": REPLICAS}).play(STEPS[step] for step in steps)
+    tasks = [asyncio.create_task(chosen.run()), asyncio.create_task(story)]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
     for task in done:
         task.result()
+
+
+def choose_cluster(arguments: argparse.Namespace) -> Cluster:
+    image = Image(arguments.binary)
+    if arguments.programs:
+        return real.cluster.Cluster(image, arguments.directory, arguments.programs)
+    return cluster.Cluster(image, arguments.directory, arguments.api)
 
 
 if __name__ == "__main__":

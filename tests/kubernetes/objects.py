@@ -1,20 +1,18 @@
-"""The objects of the chart, as Helm renders them, and what Kubernetes would read out of them.
-
-Only what the chart uses is understood. Anything else is refused, so that a chart that grows is not
-played without what it grew by. Used by cluster.py and kubelet.py.
+"""The objects of the chart, as Helm renders them, and what the control plane that is played would
+read out of them. Used by cluster.py.
 """
 
 import hashlib
 import json
 import os
 import pathlib
-import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
+
+from podspec import Object, Unplayable
 
 CHART = pathlib.Path(__file__).parents[2] / "deploy" / "mokv"
 NAME = "mokv"
@@ -23,103 +21,9 @@ NAMESPACE = "kv"
 KUBERNETES = "1.34.0"
 HELM_LIMIT_S = 60
 
-# Fields that are played, or that change nothing here: every pod finds room, and there is one image.
-POD_FIELDS = {
-    "affinity",
-    "automountServiceAccountToken",
-    "containers",
-    "enableServiceLinks",
-    "securityContext",
-    "serviceAccountName",
-    "terminationGracePeriodSeconds",
-    "topologySpreadConstraints",
-}
-CONTAINER_FIELDS = {
-    "args",
-    "command",
-    "env",
-    "image",
-    "imagePullPolicy",
-    "lifecycle",
-    "livenessProbe",
-    "name",
-    "ports",
-    "readinessProbe",
-    "resources",
-    "securityContext",
-    "startupProbe",
-    "volumeMounts",
-}
-
-Object = Mapping[str, Any]
-
-
-class Unplayable(Exception):
-    """The chart uses something that these programs do not play."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A gRPC probe."""
-
-    port: int
-    service: str
-    period_s: float = 10
-    timeout_s: float = 1
-    failure_threshold: int = 3
-
-    @classmethod
-    def read(cls, probe: Object) -> "Probe":
-        _only(probe, {"grpc", "periodSeconds", "timeoutSeconds", "failureThreshold"}, "a probe")
-        return cls(
-            port=probe["grpc"]["port"],
-            service=probe["grpc"].get("service", ""),
-            period_s=probe.get("periodSeconds", cls.period_s),
-            timeout_s=probe.get("timeoutSeconds", cls.timeout_s),
-            failure_threshold=probe.get("failureThreshold", cls.failure_threshold),
-        )
-
-
-@dataclass(frozen=True)
-class PodSpec:
-    """What a kubelet needs to know of a pod with one container."""
-
-    argv: list[str]
-    env: list[Object]
-    mounts: dict[str, str]
-    startup: Probe
-    readiness: Probe
-    liveness: Probe
-    pre_stop: list[str]
-    grace_s: float
-    user: int
-    group: int
-    volume_group: int
-    read_only: bool
-    has_token: bool
-
-    @classmethod
-    def read(cls, spec: Object) -> "PodSpec":
-        _only(spec, POD_FIELDS, "the pod")
-        (container,) = spec["containers"]
-        _only(container, CONTAINER_FIELDS, "the container")
-        hook = container.get("lifecycle", {}).get("preStop", {})
-        _only(hook, {"exec"}, "the preStop hook")
-        return cls(
-            argv=container["command"] + container.get("args", []),
-            env=container.get("env", []),
-            mounts={mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]},
-            startup=Probe.read(container["startupProbe"]),
-            readiness=Probe.read(container["readinessProbe"]),
-            liveness=Probe.read(container["livenessProbe"]),
-            pre_stop=hook.get("exec", {}).get("command", []),
-            grace_s=spec.get("terminationGracePeriodSeconds", 30),
-            user=spec["securityContext"]["runAsUser"],
-            group=spec["securityContext"]["runAsGroup"],
-            volume_group=spec["securityContext"]["fsGroup"],
-            read_only=container["securityContext"]["readOnlyRootFilesystem"],
-            has_token=spec.get("automountServiceAccountToken", True),
-        )
+# The volume that has what a pod asks the API with. The real one has some letters more in its name.
+API_ACCESS = "kube-api-access"
+API_ACCESS_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 @dataclass(frozen=True)
@@ -169,11 +73,25 @@ class Release:
         text = json.dumps(self.template, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    @property
-    def claims(self) -> list[str]:
-        """The names of the volumes that every pod has for itself."""
-        templates = self.stateful_set["spec"]["volumeClaimTemplates"]
-        return [claim["metadata"]["name"] for claim in templates]
+    def pod(self, name: str) -> Object:
+        """The pod of that name, as a StatefulSet's controller and the API's admission make it."""
+        metadata, spec = (json.loads(json.dumps(self.template[key])) for key in ("metadata", "spec"))
+        metadata |= {"name": name, "namespace": NAMESPACE}
+        metadata["labels"]["controller-revision-hash"] = self.revision
+        spec |= {"hostname": name, "subdomain": self.stateful_set["spec"]["serviceName"]}
+        spec["volumes"] = [
+            {"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{name}"}}
+            for claim in self._claim_templates()
+        ]
+        if spec.get("automountServiceAccountToken", True):
+            spec["volumes"].append(_api_access())
+            mount = {"name": API_ACCESS, "mountPath": API_ACCESS_DIRECTORY}
+            spec["containers"][0]["volumeMounts"].append(mount)
+        return {"metadata": metadata, "spec": spec}
+
+    def claims(self, pod: str) -> list[str]:
+        """The claims of the volumes that a pod has for itself."""
+        return [f"{claim}-{pod}" for claim in self._claim_templates()]
 
     @property
     def deletes_volumes_when_scaled(self) -> bool:
@@ -231,38 +149,17 @@ class Release:
         metadata.setdefault("annotations", {})[key] = value
         return Release(self.objects | {("StatefulSet", changed["metadata"]["name"]): changed})
 
-    def environment(self, entries: Iterable[Object], fields: Mapping[str, str]) -> dict[str, str]:
-        """The variables of a container; `fields` are what a fieldRef may name."""
-        variables: dict[str, str] = {}
-        for entry in entries:
-            match entry:
-                case {"valueFrom": {"fieldRef": {"fieldPath": path}}}:
-                    value = fields[path]
-                case {"valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}:
-                    value = self.objects["ConfigMap", name]["data"][key]
-                case {"value": text}:
-                    value = expand(text, variables)
-                case _:
-                    raise Unplayable(f"a variable of the container: {entry}")
-            variables[entry["name"]] = value
-        return variables
+    def _claim_templates(self) -> list[str]:
+        templates = self.stateful_set["spec"]["volumeClaimTemplates"]
+        return [claim["metadata"]["name"] for claim in templates]
 
     def _all(self, kind: str) -> Iterable[Object]:
         return (item for (other, _), item in self.objects.items() if other == kind)
 
 
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """`$(NAME)` becomes the variable's value where there is one; `$$` is a `$`."""
-
-    def replace(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        return variables.get(match[1], match[0])
-
-    return re.sub(r"\$\$|\$\(([^)]*)\)", replace, text)
-
-
-def _only(found: Object, known: set[str], what: str) -> None:
-    unknown = set(found) - known
-    if unknown:
-        raise Unplayable(f"{what} has fields that are not played: {', '.join(sorted(unknown))}")
+def _api_access() -> Object:
+    sources = [
+        {"serviceAccountToken": {"path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]
+    return {"name": API_ACCESS, "projected": {"sources": sources}}

@@ -7,7 +7,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from objects import Probe
+from podspec import Probe
 
 # Each probe makes a connection of its own.
 OPTIONS = [("grpc.use_local_subchannel_pool", 1)]

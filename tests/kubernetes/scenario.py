@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from cluster import Cluster
+from kubelet import Pod
 from load import Load
 from members import Watch, disagreement
-from objects import Release
+from podspec import Object
 from poll import Late, until
 
 REPLICAS = 3
@@ -24,11 +24,41 @@ LOOK_PERIOD_S = 0.5
 # How many problems are shown, of all that were found.
 MOST_SHOWN = 20
 
-RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
-
 
 class Wrong(Exception):
     """Something does not hold that must."""
+
+
+class Cluster(Protocol):
+    """What an operator has: a control plane and its nodes, played or real."""
+
+    # Set once a release may be installed.
+    open: asyncio.Event
+    # The members' pods by their names, and what they suffered that are gone.
+    pods: dict[str, Pod]
+    problems: list[str]
+
+    async def run(self) -> None: ...
+    async def upgrade(self, values: Object) -> None: ...
+    async def rollout_restart(self) -> None: ...
+    async def delete_all(self) -> None: ...
+    async def fail_all(self) -> None: ...
+    async def swap_addresses(self) -> None: ...
+    async def lose_volumes(self, name: str) -> None: ...
+    async def drain(self, place: int) -> None: ...
+    async def uncordon(self, place: int) -> None: ...
+
+    async def settled(self) -> bool:
+        """Whether the pods are those that the release wants, and all ready."""
+        ...
+
+    def endpoints(self) -> list[str]:
+        """Where the clients' service leads to: the pods that are ready."""
+        ...
+
+    def all_endpoints(self) -> list[str]:
+        """Where all pods serve clients, ready or not."""
+        ...
 
 
 class Scenario:
@@ -36,13 +66,14 @@ class Scenario:
         self.cluster = cluster
         self._load = load
         self._values = values
-        self._restarted_at = ""
         self._watch = Watch(cluster.all_endpoints)
 
     async def play(self, steps: Iterable[Callable[["Scenario"], Awaitable[None]]]) -> None:
         """Installs, plays the steps under load, and reads everything back."""
+        await self.cluster.open.wait()
         watch = asyncio.create_task(self._watch.run())
         async with self.line("install"):
+            await self.upgrade()
             await self.settle()
         load = asyncio.create_task(self._load.run())
         for step in steps:
@@ -69,19 +100,14 @@ class Scenario:
         )
 
     async def upgrade(self, **values: Any) -> None:
-        """`helm upgrade --reuse-values` with other values."""
+        """Installs the release, or upgrades it with other values and those from before."""
         self._values |= values
-        await self._apply()
-
-    async def rollout_restart(self) -> None:
-        """`kubectl rollout restart`; the mark stays through later upgrades."""
-        self._restarted_at = time.strftime("%FT%TZ", time.gmtime())
-        await self._apply()
+        await self.cluster.upgrade(self._values)
 
     async def settle(self) -> None:
         """Waits for the pods that are wanted, and until exactly these are members, all voters."""
         try:
-            await until("all pods are ready", SETTLE_LIMIT_S, lambda: self.cluster.settled)
+            await until("all pods are ready", SETTLE_LIMIT_S, self.cluster.settled)
         except Late as late:
             raise Wrong(f"{late}: {self._describe_pods()}") from None
         await self.agree()
@@ -93,12 +119,6 @@ class Scenario:
             if time.monotonic() > deadline:
                 raise Wrong(f"after {MEMBERS_LIMIT_S} s {problem}")
             await asyncio.sleep(LOOK_PERIOD_S)
-
-    async def _apply(self) -> None:
-        release = await asyncio.to_thread(Release.render, self._values)
-        if self._restarted_at:
-            release = release.with_annotation(RESTARTED_AT, self._restarted_at)
-        self.cluster.apply(release)
 
     async def _disagreement(self) -> str:
         """What is wrong in any member's view, or nothing."""

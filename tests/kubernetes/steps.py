@@ -20,7 +20,7 @@ async def upgrade(scenario: Scenario) -> None:
 
 async def restart(scenario: Scenario) -> None:
     async with scenario.line("rollout restart"):
-        await scenario.rollout_restart()
+        await scenario.cluster.rollout_restart()
         await scenario.settle()
 
 
@@ -39,34 +39,34 @@ async def drain(scenario: Scenario) -> None:
         await asyncio.gather(*map(scenario.cluster.drain, places))
         await scenario.settle()
         for place in places:
-            scenario.cluster.uncordon(place)
+            await scenario.cluster.uncordon(place)
 
 
 async def lose_volume(scenario: Scenario) -> None:
     """Of the pod that is special to many stores."""
     async with scenario.line("lost volume of pod 0"):
-        scenario.cluster.lose_volumes("mokv-0")
+        await scenario.cluster.lose_volumes("mokv-0")
         await scenario.settle()
 
 
 async def delete_all(scenario: Scenario) -> None:
     """All pods stop at once, and start with new addresses."""
     async with scenario.line("all pods deleted at once"):
-        scenario.cluster.delete_all()
+        await scenario.cluster.delete_all()
         await scenario.settle()
 
 
 async def fail_all(scenario: Scenario) -> None:
     """The power of all nodes fails: nobody is told, and all start with new addresses."""
     async with scenario.line("all pods killed at once"):
-        scenario.cluster.fail_all()
+        await scenario.cluster.fail_all()
         await scenario.settle()
 
 
 async def swap_addresses(scenario: Scenario) -> None:
     """All pods start at once, each with an address that another had."""
     async with scenario.line("all pods swap their addresses"):
-        scenario.cluster.swap_addresses()
+        await scenario.cluster.swap_addresses()
         await scenario.settle()
 
 

@@ -1,24 +1,13 @@
-"""What is read out of manifests."""
+"""What is read out of the chart's objects."""
 
 import unittest
 
-import yaml
+from objects import Release
 
-from objects import PodSpec, Release, Unplayable, expand
-
-CONTAINER = """
-    command: [/mokv]
-    args: [serve, --node-name=$(POD_NAME)]
-    volumeMounts: [{name: data, mountPath: /data}]
-    startupProbe: {grpc: {port: 1, service: startup}, failureThreshold: 9}
-    readinessProbe: {grpc: {port: 1, service: readiness}, periodSeconds: 5}
-    livenessProbe: {grpc: {port: 1}}
-    lifecycle: {preStop: {exec: {command: [/mokv, leave]}}}
-    securityContext: {readOnlyRootFilesystem: true}
-"""
 ROLES = """
 {kind: StatefulSet, metadata: {name: a}, spec: {podManagementPolicy: Parallel,
-  template: {metadata: {labels: {}}, spec: {serviceAccountName: mine}}}}
+  serviceName: all, volumeClaimTemplates: [{metadata: {name: data}}],
+  template: {metadata: {labels: {}}, spec: {serviceAccountName: mine, containers: [{volumeMounts: []}]}}}}
 ---
 {kind: Role, metadata: {name: reader},
   rules: [{apiGroups: [apps], resources: [statefulsets], resourceNames: [a], verbs: [get]}]}
@@ -27,56 +16,7 @@ ROLES = """
   rules: [{apiGroups: [apps], resources: [statefulsets], resourceNames: [b], verbs: [get]}]}
 ---
 {kind: RoleBinding, metadata: {name: reader}, roleRef: {name: reader}, subjects: [{name: mine}]}
----
-{kind: ConfigMap, metadata: {name: sizes}, data: {expect: "3"}}
 """
-
-
-def spec(**more):
-    context = {"runAsUser": 1, "runAsGroup": 2, "fsGroup": 3}
-    return {"containers": [yaml.safe_load(CONTAINER)], "securityContext": context, **more}
-
-
-class Expansion(unittest.TestCase):
-    def test_a_known_variable_is_replaced_and_an_unknown_one_stays(self):
-        self.assertEqual(expand("$(A).x $(B)", {"A": "1"}), "1.x $(B)")
-
-    def test_a_doubled_dollar_is_one_dollar_and_names_nothing(self):
-        self.assertEqual(expand("$$(A) $A 5$", {"A": "1"}), "$(A) $A 5$")
-
-    def test_a_value_is_not_expanded_again(self):
-        self.assertEqual(expand("$(A)", {"A": "$(B)", "B": "1"}), "$(B)")
-
-
-class Environment(unittest.TestCase):
-    def test_variables_come_from_fields_maps_and_those_before_them(self):
-        entries = yaml.safe_load("""
-            - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-            - {name: EXPECT, valueFrom: {configMapKeyRef: {name: sizes, key: expect}}}
-            - {name: BOTH, value: $(POD) of $(EXPECT)}
-        """)
-        found = Release.read(ROLES).environment(entries, {"metadata.name": "a-0"})
-        self.assertEqual(found, {"POD": "a-0", "EXPECT": "3", "BOTH": "a-0 of 3"})
-
-    def test_a_source_that_is_not_played_is_refused(self):
-        secret = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]
-        with self.assertRaises(Unplayable):
-            Release.read(ROLES).environment(secret, {})
-
-
-class Pods(unittest.TestCase):
-    def test_a_pod_is_read_with_kubernetes_defaults(self):
-        pod = PodSpec.read(spec())
-        self.assertEqual(pod.argv, ["/mokv", "serve", "--node-name=$(POD_NAME)"])
-        self.assertEqual(pod.mounts, {"data": "/data"})
-        self.assertEqual(pod.pre_stop, ["/mokv", "leave"])
-        self.assertEqual((pod.startup.failure_threshold, pod.startup.period_s), (9, 10))
-        self.assertEqual((pod.liveness.service, pod.liveness.timeout_s), ("", 1))
-        self.assertEqual((pod.grace_s, pod.has_token), (30, True))
-
-    def test_a_field_that_is_not_played_is_refused(self):
-        with self.assertRaisesRegex(Unplayable, "initContainers"):
-            PodSpec.read(spec(initContainers=[]))
 
 
 class Releases(unittest.TestCase):
@@ -87,3 +27,11 @@ class Releases(unittest.TestCase):
     def test_an_annotation_makes_another_revision(self):
         release = Release.read(ROLES)
         self.assertNotEqual(release.with_annotation("a", "b").revision, release.revision)
+
+    def test_a_pod_has_a_name_claims_of_its_own_and_access_to_the_api(self):
+        pod = Release.read(ROLES).pod("a-0")
+        self.assertEqual((pod["spec"]["hostname"], pod["spec"]["subdomain"]), ("a-0", "all"))
+        claim, access = pod["spec"]["volumes"]
+        self.assertEqual(claim["persistentVolumeClaim"], {"claimName": "data-a-0"})
+        (mount,) = pod["spec"]["containers"][0]["volumeMounts"]
+        self.assertEqual(mount["name"], access["name"])

@@ -1,0 +1,165 @@
+"""What a kubelet reads out of a pod: its command, variables, files, probes and users.
+
+Only what the chart uses is understood. Anything else is refused, so that a chart that grows is not
+played without what it grew by. Used by kubelet.py, container.py and probes.py.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Fields that are played, or that change nothing here: others find the node, and there is one image.
+POD_FIELDS = {
+    "affinity",
+    "automountServiceAccountToken",
+    "containers",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "hostname",
+    "nodeName",
+    "preemptionPolicy",
+    "priority",
+    "restartPolicy",
+    "schedulerName",
+    "securityContext",
+    "serviceAccount",
+    "serviceAccountName",
+    "subdomain",
+    "terminationGracePeriodSeconds",
+    "tolerations",
+    "topologySpreadConstraints",
+    "volumes",
+}
+CONTAINER_FIELDS = {
+    "args",
+    "command",
+    "env",
+    "image",
+    "imagePullPolicy",
+    "lifecycle",
+    "livenessProbe",
+    "name",
+    "ports",
+    "readinessProbe",
+    "resources",
+    "securityContext",
+    "startupProbe",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "volumeMounts",
+}
+PROBE_FIELDS = {"grpc", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
+
+Object = Mapping[str, Any]
+
+
+class Unplayable(Exception):
+    """The chart uses something that these programs do not play."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A gRPC probe."""
+
+    port: int
+    service: str
+    period_s: float = 10
+    timeout_s: float = 1
+    failure_threshold: int = 3
+
+    @classmethod
+    def read(cls, probe: Object) -> "Probe":
+        _only(probe, PROBE_FIELDS, "a probe")
+        if probe.get("successThreshold", 1) != 1:
+            raise Unplayable("a probe that must succeed more than once")
+        return cls(
+            port=probe["grpc"]["port"],
+            service=probe["grpc"].get("service", ""),
+            period_s=probe.get("periodSeconds", cls.period_s),
+            timeout_s=probe.get("timeoutSeconds", cls.timeout_s),
+            failure_threshold=probe.get("failureThreshold", cls.failure_threshold),
+        )
+
+
+@dataclass(frozen=True)
+class PodSpec:
+    """What a kubelet needs to know of a pod with one container."""
+
+    argv: list[str]
+    env: list[Object]
+    # The volumes by their names, and where the container sees them.
+    volumes: dict[str, Object]
+    mounts: dict[str, str]
+    startup: Probe
+    readiness: Probe
+    liveness: Probe
+    pre_stop: list[str]
+    grace_s: float
+    user: int
+    group: int
+    volume_group: int
+    read_only: bool
+
+    @classmethod
+    def read(cls, spec: Object) -> "PodSpec":
+        _only(spec, POD_FIELDS, "the pod")
+        (container,) = spec["containers"]
+        _only(container, CONTAINER_FIELDS, "the container")
+        hook = container.get("lifecycle", {}).get("preStop", {})
+        _only(hook, {"exec"}, "the preStop hook")
+        return cls(
+            argv=container["command"] + container.get("args", []),
+            env=container.get("env", []),
+            volumes={volume["name"]: volume for volume in spec["volumes"]},
+            mounts={mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]},
+            startup=Probe.read(container["startupProbe"]),
+            readiness=Probe.read(container["readinessProbe"]),
+            liveness=Probe.read(container["livenessProbe"]),
+            pre_stop=hook.get("exec", {}).get("command", []),
+            grace_s=spec.get("terminationGracePeriodSeconds", 30),
+            user=spec["securityContext"]["runAsUser"],
+            group=spec["securityContext"]["runAsGroup"],
+            volume_group=spec["securityContext"]["fsGroup"],
+            read_only=container["securityContext"]["readOnlyRootFilesystem"],
+        )
+
+    def config_maps(self) -> set[str]:
+        """The names of those that `environment` needs."""
+        references = (entry.get("valueFrom", {}).get("configMapKeyRef") for entry in self.env)
+        return {reference["name"] for reference in references if reference}
+
+    def environment(
+        self, fields: Mapping[str, str], config_maps: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, str]:
+        """The variables of the container; `fields` are what a fieldRef may name."""
+        variables: dict[str, str] = {}
+        for entry in self.env:
+            match entry:
+                case {"valueFrom": {"fieldRef": {"fieldPath": path}}}:
+                    value = fields[path]
+                case {"valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}:
+                    value = config_maps[name][key]
+                case {"value": text}:
+                    value = expand(text, variables)
+                case _:
+                    raise Unplayable(f"a variable of the container: {entry}")
+            variables[entry["name"]] = value
+        return variables
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """`$(NAME)` becomes the variable's value where there is one; `$$` is a `$`."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        return variables.get(match[1], match[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", replace, text)
+
+
+def _only(found: Object, known: set[str], what: str) -> None:
+    unknown = set(found) - known
+    if unknown:
+        raise Unplayable(f"{what} has fields that are not played: {', '.join(sorted(unknown))}")
