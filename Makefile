@@ -22,7 +22,7 @@ need = @command -v $(1) >/dev/null || { echo 'make $@ needs $(1): $(2)' >&2; exi
 
 .PHONY: help dev build test format-check lint doc deny unit sim process process-sharded \
 	conformance monitoring soak planted coverage porcupine bench ghz picture chaos model fmt clean \
-	chart chart-both image seccomp containers scripts kind redeploy kind-clean pods
+	chart chart-both image seccomp containers scripts kind redeploy kind-clean pods pods-real
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,10 @@ PODS_ARGS ?=
 pods: build ## Play the chart's pods through rollouts, scaling, drains and failures under load; needs root (some minutes)
 	$(call need,python3,Debian packages python3 and python3-venv)
 	tests/kubernetes/run $(TOOLS) target/release/mokv $(PODS_ARGS)
+
+pods-real: build ## The same under a real control plane, which is built the first time (some minutes more)
+	$(call need,python3,Debian packages python3 and python3-venv)
+	tests/kubernetes/run $(TOOLS) target/release/mokv --control-plane $(PODS_ARGS)
 
 OTHER_HELM_VERSION ?= v4.3.1
 chart-both: build ## The same, and that another Helm renders the same; builds it the first time (some minutes)

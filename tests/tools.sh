@@ -28,13 +28,14 @@ install_from() {
     exit 1
 }
 
-# A Python environment at $tools/NAME with what a requirements file lists.
+# A Python environment at $tools/NAME with what requirements files list.
 install_python() {
-    local venv=$tools/$1 requirements=$2
-    if cmp -s "$requirements" "$venv/installed.txt"; then return 0; fi
+    local venv=$tools/$1 requirements=("${@:2}")
+    if cat "${requirements[@]}" | cmp -s - "$venv/installed.txt"; then return 0; fi
     python3 -m venv "$venv" || { echo "python3 cannot make a venv: install the Debian package python3-venv" >&2; exit 1; }
-    install_from PyPI "$venv/bin/pip" install --disable-pip-version-check -r "$requirements" || return 1
-    cp "$requirements" "$venv/installed.txt"
+    install_from PyPI "$venv/bin/pip" install --disable-pip-version-check \
+        "${requirements[@]/#/--requirement=}" || return 1
+    cat "${requirements[@]}" >"$venv/installed.txt"
 }
 
 # Sets GHZ.
