@@ -14,11 +14,13 @@ from collections.abc import Mapping
 import dns
 import network
 from container import Image
-from kubelet import Node, Pod
+from errand import Errand
+from kubelet import Pod
 from network import Network
 from objects import NAMESPACE, Release
 from podspec import Object
 from poll import PERIOD_S, until
+from sandbox import Node
 
 # One for each of the most pods that a scenario has, and one that can be drained then.
 NODES = 6
@@ -74,6 +76,13 @@ class Cluster:
         """What `kubectl rollout restart` does; the mark stays through later upgrades."""
         self._restarted_at = time.strftime("%FT%TZ", time.gmtime())
         self._apply(self.release.with_annotation(RESTARTED_AT, self._restarted_at))
+
+    async def test(self) -> None:
+        """What `helm test` does."""
+        for manifest in self.release.tests:
+            errand = Errand(manifest, self._node, self._node.network.next_address(0))
+            if not await errand.run():
+                self.problems.append(f"{manifest['metadata']['name']} failed")
 
     async def delete_all(self) -> None:
         for pod in self.pods.values():
@@ -232,9 +241,10 @@ class Cluster:
         """Lets the API answer with the objects that the pods' role may read."""
         found = self.release.stateful_set
         path = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{found['metadata']['name']}"
-        if path not in self.release.readable():
-            return
         file = self._node.directory / "objects" / path.lstrip("/")
+        if path not in self.release.readable():
+            file.unlink(missing_ok=True)
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         half = file.with_suffix(".new")
         half.write_text(json.dumps(found))

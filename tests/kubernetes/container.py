@@ -1,5 +1,6 @@
 """A process as a container runtime would run it: in namespaces of its own, as the pod's user, with
-nothing to see but the image's one file and what a kubelet mounts. Used by kubelet.py.
+nothing to see but the image's one file and what a kubelet mounts. Used by sandbox.py and those who
+run what it opens.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
-from podspec import PodSpec
+from podspec import ContainerSpec
 from poll import until
 
 START_LIMIT_S = 10
@@ -78,7 +79,7 @@ class Root:
 class Container:
     """One run of a pod's command."""
 
-    def __init__(self, spec: PodSpec, env: dict[str, str], log: pathlib.Path) -> None:
+    def __init__(self, spec: ContainerSpec, env: dict[str, str], log: pathlib.Path) -> None:
         self._spec = spec
         self._env = env
         self._log = log

@@ -1,5 +1,6 @@
 """The objects of the chart, as Helm renders them, and what the control plane that is played would
-read out of them. Used by cluster.py.
+read out of them. Used by cluster.py; real/
+needs only the names.
 """
 
 import hashlib
@@ -92,6 +93,11 @@ class Release:
     def claims(self, pod: str) -> list[str]:
         """The claims of the volumes that a pod has for itself."""
         return [f"{claim}-{pod}" for claim in self._claim_templates()]
+
+    @property
+    def tests(self) -> list[Object]:
+        """The pods that `helm test` runs."""
+        return list(self._all("Pod"))
 
     @property
     def deletes_volumes_when_scaled(self) -> bool:

@@ -1,7 +1,7 @@
-"""What a kubelet reads out of a pod: its command, variables, files, probes and users.
+"""What a kubelet reads out of a pod: commands, variables, files, probes and users.
 
 Only what the chart uses is understood. Anything else is refused, so that a chart that grows is not
-played without what it grew by. Used by kubelet.py, container.py and probes.py.
+played without what it grew by. Used by those who run pods and their containers.
 """
 
 import re
@@ -17,6 +17,7 @@ POD_FIELDS = {
     "dnsPolicy",
     "enableServiceLinks",
     "hostname",
+    "initContainers",
     "nodeName",
     "preemptionPolicy",
     "priority",
@@ -49,6 +50,7 @@ CONTAINER_FIELDS = {
     "terminationMessagePolicy",
     "volumeMounts",
 }
+PROBES = ["startupProbe", "readinessProbe", "livenessProbe"]
 PROBE_FIELDS = {"grpc", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"}
 
 Object = Mapping[str, Any]
@@ -83,44 +85,38 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class PodSpec:
-    """What a kubelet needs to know of a pod with one container."""
+class ContainerSpec:
+    """What a container runs and sees, and as whom."""
 
+    name: str
     argv: list[str]
     env: list[Object]
-    # The volumes by their names, and where the container sees them.
-    volumes: dict[str, Object]
+    # Where it sees the volumes, by their names.
     mounts: dict[str, str]
-    startup: Probe
-    readiness: Probe
-    liveness: Probe
+    # By the names of their fields.
+    probes: dict[str, Probe]
     pre_stop: list[str]
-    grace_s: float
     user: int
     group: int
     volume_group: int
     read_only: bool
 
     @classmethod
-    def read(cls, spec: Object) -> "PodSpec":
-        _only(spec, POD_FIELDS, "the pod")
-        (container,) = spec["containers"]
-        _only(container, CONTAINER_FIELDS, "the container")
+    def read(cls, container: Object, pod_context: Object) -> "ContainerSpec":
+        _only(container, CONTAINER_FIELDS, "a container")
         hook = container.get("lifecycle", {}).get("preStop", {})
         _only(hook, {"exec"}, "the preStop hook")
+        mounts = container.get("volumeMounts", [])
         return cls(
+            name=container["name"],
             argv=container["command"] + container.get("args", []),
             env=container.get("env", []),
-            volumes={volume["name"]: volume for volume in spec["volumes"]},
-            mounts={mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]},
-            startup=Probe.read(container["startupProbe"]),
-            readiness=Probe.read(container["readinessProbe"]),
-            liveness=Probe.read(container["livenessProbe"]),
+            mounts={mount["name"]: mount["mountPath"] for mount in mounts},
+            probes={name: Probe.read(container[name]) for name in PROBES if name in container},
             pre_stop=hook.get("exec", {}).get("command", []),
-            grace_s=spec.get("terminationGracePeriodSeconds", 30),
-            user=spec["securityContext"]["runAsUser"],
-            group=spec["securityContext"]["runAsGroup"],
-            volume_group=spec["securityContext"]["fsGroup"],
+            user=pod_context["runAsUser"],
+            group=pod_context["runAsGroup"],
+            volume_group=pod_context["fsGroup"],
             read_only=container["securityContext"]["readOnlyRootFilesystem"],
         )
 
@@ -146,6 +142,28 @@ class PodSpec:
                     raise Unplayable(f"a variable of the container: {entry}")
             variables[entry["name"]] = value
         return variables
+
+
+@dataclass(frozen=True)
+class PodSpec:
+    """A pod with one container, and those that run before it."""
+
+    volumes: dict[str, Object]
+    first: list[ContainerSpec]
+    container: ContainerSpec
+    grace_s: float
+
+    @classmethod
+    def read(cls, spec: Object) -> "PodSpec":
+        _only(spec, POD_FIELDS, "the pod")
+        context = spec["securityContext"]
+        (container,) = spec["containers"]
+        return cls(
+            volumes={volume["name"]: volume for volume in spec.get("volumes", [])},
+            first=[ContainerSpec.read(item, context) for item in spec.get("initContainers", [])],
+            container=ContainerSpec.read(container, context),
+            grace_s=spec.get("terminationGracePeriodSeconds", 30),
+        )
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import yaml
 from podspec import PodSpec, Unplayable, expand
 
 CONTAINER = """
+    name: server
     command: [/mokv]
     args: [serve, --node-name=$(POD_NAME)]
     volumeMounts: [{name: data, mountPath: /data}]
@@ -40,7 +41,7 @@ class Environment(unittest.TestCase):
     def environment(self, *entries):
         pod = spec()
         pod["containers"][0]["env"] = list(entries)
-        read = PodSpec.read(pod)
+        read = PodSpec.read(pod).container
         maps = {name: {"expect": "3"} for name in read.config_maps()}
         return read.environment({"metadata.name": "a-0"}, maps)
 
@@ -61,13 +62,15 @@ class Environment(unittest.TestCase):
 class Pods(unittest.TestCase):
     def test_a_pod_is_read_with_kubernetes_defaults(self):
         pod = PodSpec.read(spec())
-        self.assertEqual(pod.argv, ["/mokv", "serve", "--node-name=$(POD_NAME)"])
-        self.assertEqual(pod.mounts, {"data": "/data"})
-        self.assertEqual(pod.pre_stop, ["/mokv", "leave"])
-        self.assertEqual((pod.startup.failure_threshold, pod.startup.period_s), (9, 10))
-        self.assertEqual((pod.liveness.service, pod.liveness.timeout_s), ("", 1))
-        self.assertEqual(pod.grace_s, 30)
+        server = pod.container
+        self.assertEqual(server.argv, ["/mokv", "serve", "--node-name=$(POD_NAME)"])
+        self.assertEqual(server.mounts, {"data": "/data"})
+        self.assertEqual(server.pre_stop, ["/mokv", "leave"])
+        startup, liveness = server.probes["startupProbe"], server.probes["livenessProbe"]
+        self.assertEqual((startup.failure_threshold, startup.period_s), (9, 10))
+        self.assertEqual((liveness.service, liveness.timeout_s), ("", 1))
+        self.assertEqual((pod.first, pod.grace_s), ([], 30))
 
     def test_a_field_that_is_not_played_is_refused(self):
-        with self.assertRaisesRegex(Unplayable, "initContainers"):
-            PodSpec.read(spec(initContainers=[]))
+        with self.assertRaisesRegex(Unplayable, "hostNetwork"):
+            PodSpec.read(spec(hostNetwork=True))

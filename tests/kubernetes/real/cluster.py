@@ -25,6 +25,7 @@ from real.storage import Storage
 STATEFUL_SET = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/{NAME}"
 MEMBERS = "app.kubernetes.io/component=member"
 DRAIN_LIMIT_S = 120
+TEST_LIMIT_S = 120
 
 
 class Cluster:
@@ -65,11 +66,15 @@ class Cluster:
             self.open.set()
 
     async def upgrade(self, values: Object) -> None:
-        command = ["upgrade", NAME, str(CHART), "--install", "--create-namespace", "--values=-"]
-        await self._programs.helm(*command, stdin=yaml.safe_dump(dict(values)))
+        options = ["--install", "--create-namespace", "--hide-notes", "--values=-"]
+        text = yaml.safe_dump(dict(values))
+        await self._programs.helm("upgrade", NAME, str(CHART), *options, stdin=text)
 
     async def rollout_restart(self) -> None:
         await self._programs.kubectl("rollout", "restart", f"statefulset/{NAME}")
+
+    async def test(self) -> None:
+        await self._programs.helm("test", NAME, "--hide-notes", f"--timeout={TEST_LIMIT_S}s")
 
     async def delete_all(self) -> None:
         await self._programs.kubectl("delete", "pods", f"--selector={MEMBERS}", "--wait=false")

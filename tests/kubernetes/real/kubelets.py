@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from container import Image
-from kubelet import Node, Pod
+from errand import Errand
+from kubelet import Pod
 from network import Network
 from objects import NAMESPACE
 from podspec import Object
 from poll import PERIOD_S, until
 from real import nodes
 from real.api import NOT_FOUND, Api, Mirror, Refused
+from sandbox import Node
 
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
 PODS = f"{CORE}/pods"
@@ -50,7 +52,9 @@ class Kubelets:
                 for uid, manifest in self._wanted.objects.items():
                     if "nodeName" in manifest["spec"] and uid not in known:
                         known.add(uid)
-                        tasks.create_task(self._run(manifest))
+                        is_errand = manifest["spec"]["restartPolicy"] == "Never"
+                        run = self._run_errand if is_errand else self._run
+                        tasks.create_task(run(manifest))
                 await asyncio.sleep(PERIOD_S)
 
     async def config_map(self, name: str) -> Mapping[str, str]:
@@ -83,6 +87,13 @@ class Kubelets:
             self.problems += pod.problems
         now = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
         await self._api.delete(f"{PODS}/{name}", now)
+
+    async def _run_errand(self, manifest: Object) -> None:
+        """Whoever made the pod deletes it; the API forgets one that has ended at once."""
+        name, place = manifest["metadata"]["name"], nodes.place_of(manifest["spec"]["nodeName"])
+        has_succeeded = await Errand(manifest, self._node, await self._address(name, place)).run()
+        phase = "Succeeded" if has_succeeded else "Failed"
+        await self._api.patch(f"{PODS}/{name}/status", {"status": {"phase": phase}})
 
     async def _accompany(self, pod: Pod, uid: str) -> None:
         """Runs a pod to its end, and reports every change of it."""
@@ -139,7 +150,8 @@ def _status(pod: Pod) -> Object:
     return {
         "phase": "Running",
         "podIP": pod.address,
-        "podIPs": [{"ip": pod.address}],
+        # A patch adds to this list, unless it says that it replaces.
+        "podIPs": [{"$patch": "replace"}, {"ip": pod.address}],
         "conditions": [{"type": kind, "status": value} for kind, value in conditions.items()],
         "containerStatuses": [container],
     }
