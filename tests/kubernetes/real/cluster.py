@@ -17,6 +17,7 @@ from objects import CHART, NAME, NAMESPACE
 from podspec import Object
 from real import nodes
 from real.api import Api
+from real.commands import Commands
 from real.kubelets import PODS, Kubelets
 from real.programs import Programs
 from real.services import Services
@@ -35,6 +36,7 @@ class Cluster:
         self.open = asyncio.Event()
         self._network = Network()
         self._programs = Programs(programs, directory)
+        self._commands = Commands(programs, self._programs.kubeconfig)
         self._api = self._programs.api()
         self._kubelets = Kubelets(self._api, image, self._network, directory)
         self._services = Services(self._api)
@@ -68,16 +70,16 @@ class Cluster:
     async def upgrade(self, values: Object) -> None:
         options = ["--install", "--create-namespace", "--hide-notes", "--values=-"]
         text = yaml.safe_dump(dict(values))
-        await self._programs.helm("upgrade", NAME, str(CHART), *options, stdin=text)
+        await self._commands.helm("upgrade", NAME, str(CHART), *options, stdin=text)
 
     async def rollout_restart(self) -> None:
-        await self._programs.kubectl("rollout", "restart", f"statefulset/{NAME}")
+        await self._commands.kubectl("rollout", "restart", f"statefulset/{NAME}")
 
     async def test(self) -> None:
-        await self._programs.helm("test", NAME, "--hide-notes", f"--timeout={TEST_LIMIT_S}s")
+        await self._commands.helm("test", NAME, "--hide-notes", f"--timeout={TEST_LIMIT_S}s")
 
     async def delete_all(self) -> None:
-        await self._programs.kubectl("delete", "pods", f"--selector={MEMBERS}", "--wait=false")
+        await self._commands.kubectl("delete", "pods", f"--selector={MEMBERS}", "--wait=false")
 
     async def fail_all(self) -> None:
         """All nodes fail at once, and are back at once; nobody is told."""
@@ -93,13 +95,13 @@ class Cluster:
     async def lose_volumes(self, name: str) -> None:
         """Deletes a pod and its claim, whose volume goes with the pod."""
         lost = [f"pvc/data-{name}", f"pod/{name}"]
-        await self._programs.kubectl("delete", *lost, "--wait=false")
+        await self._commands.kubectl("delete", *lost, "--wait=false")
 
     async def drain(self, place: int) -> None:
-        await self._programs.kubectl("drain", nodes.name_of(place), f"--timeout={DRAIN_LIMIT_S}s")
+        await self._commands.kubectl("drain", nodes.name_of(place), f"--timeout={DRAIN_LIMIT_S}s")
 
     async def uncordon(self, place: int) -> None:
-        await self._programs.kubectl("uncordon", nodes.name_of(place))
+        await self._commands.kubectl("uncordon", nodes.name_of(place))
 
     async def settled(self) -> bool:
         """Whether Kubernetes says that the pods are those that are wanted, and their nodes do too."""
@@ -110,14 +112,14 @@ class Cluster:
             and status["currentRevision"] == status["updateRevision"]
             and status["replicas"] == status.get("readyReplicas", 0) == replicas
         )
+        # The status lags behind the pods.
+        wanted = {f"{NAME}-{ordinal}" for ordinal in range(replicas)}
         listed = (await self._api.get(f"{PODS}?labelSelector={MEMBERS}"))["items"]
-        is_deleted = any("deletionTimestamp" in pod["metadata"] for pod in listed)
-        return (
-            is_rolled_out
-            and not is_deleted
-            and {pod["metadata"]["name"] for pod in listed} == set(self.pods)
-            and all(pod.available for pod in self.pods.values())
-        )
+        kept = {
+            pod["metadata"]["name"] for pod in listed if "deletionTimestamp" not in pod["metadata"]
+        }
+        are_ready = all(pod.available for pod in self.pods.values())
+        return is_rolled_out and wanted == kept == set(self.pods) and are_ready
 
     def endpoints(self) -> list[str]:
         return self._services.endpoints(headless=False)

@@ -6,18 +6,14 @@ and ends when one of them does. Used by cluster.py.
 
 import asyncio
 import json
-import logging
-import os
 import pathlib
 import secrets
 
 import network
-from objects import NAMESPACE
 from poll import until
 from real.api import Api
 
 START_LIMIT_S = 120
-COMMAND_LIMIT_S = 300
 
 ETCD = "http://127.0.0.1:2379"
 ETCD_PEERS = "http://127.0.0.1:2380"
@@ -30,13 +26,6 @@ ADMIN, CONTROLLERS, SCHEDULER = "admin", "kube-controller-manager", "kube-schedu
 GROUPS = {ADMIN: "system:masters", CONTROLLERS: "", SCHEDULER: ""}
 
 
-log = logging.getLogger("programs")
-
-
-class CommandFailed(OSError):
-    """A command of an operator did not do what it should; the text is its output."""
-
-
 class Programs:
     """All are in one file; the first argument says which it is to be."""
 
@@ -46,8 +35,13 @@ class Programs:
         self._directory = directory / "control-plane"
         self._tokens = {name: secrets.token_hex() for name in GROUPS}
 
+    @property
+    def kubeconfig(self) -> pathlib.Path:
+        """What the commands of an operator need, who may do everything."""
+        return self._config_of(ADMIN)
+
     def api(self) -> Api:
-        """A client that may do everything."""
+        """A client of the same operator."""
         return Api(URL, self._tokens[ADMIN], self._authority)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -64,36 +58,6 @@ class Programs:
             self._config_of(name).write_text(json.dumps(self._config(name)))
         await self._start(tasks, CONTROLLERS, *self._controller_options())
         await self._start(tasks, SCHEDULER, *self._client_options(SCHEDULER))
-
-    async def kubectl(self, *arguments: str) -> None:
-        await self._command([str(self._file), "kubectl"], *arguments)
-
-    async def helm(self, *arguments: str, stdin: str = "") -> None:
-        await self._command([os.environ["HELM"]], *arguments, stdin=stdin)
-
-    async def _command(self, program: list[str], *arguments: str, stdin: str = "") -> None:
-        """Runs a command of an operator in the release's namespace, to its end."""
-        process = await asyncio.create_subprocess_exec(
-            *program,
-            *arguments,
-            f"--namespace={NAMESPACE}",
-            f"--kubeconfig={self._config_of(ADMIN)}",
-            # Where both keep what they have learned about the API.
-            env=os.environ | {"HOME": str(self._directory)},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(COMMAND_LIMIT_S):
-                output, _ = await process.communicate(stdin.encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
-        told = output.decode(errors="replace")
-        log.info("%s: %s", " ".join(arguments), told)
-        if process.returncode != 0:
-            raise CommandFailed(f"{' '.join(arguments)} failed: {told}")
 
     def _api_options(self) -> list[str]:
         # The API makes a certificate for itself; its key also signs the tokens of service accounts.
