@@ -2,8 +2,6 @@ module mokv/tests/kubernetes/controlplane
 
 go 1.24.0
 
-godebug default=go1.24
-
 require (
 	github.com/spf13/cobra v1.9.1
 	go.etcd.io/etcd/server/v3 v3.6.4
