@@ -1,11 +1,10 @@
 """A control plane for one StatefulSet, played by hand: it keeps the pods that the release wants,
 rolls new templates out, evicts within the disruption budget, and answers DNS and the API. Used by
-scenario.py.
+main.py.
 """
 
 import asyncio
 import json
-import logging
 import pathlib
 import shutil
 import time
@@ -28,8 +27,6 @@ EVICTION_LIMIT_S = 120
 API_LIMIT_S = 30
 
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
-
-log = logging.getLogger("cluster")
 
 
 class Cluster:

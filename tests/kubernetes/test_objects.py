@@ -7,7 +7,8 @@ from objects import Release
 ROLES = """
 {kind: StatefulSet, metadata: {name: a}, spec: {podManagementPolicy: Parallel,
   serviceName: all, volumeClaimTemplates: [{metadata: {name: data}}],
-  template: {metadata: {labels: {}}, spec: {serviceAccountName: mine, containers: [{volumeMounts: []}]}}}}
+  template: {metadata: {labels: {}},
+    spec: {serviceAccountName: mine, containers: [{volumeMounts: []}]}}}}
 ---
 {kind: Role, metadata: {name: reader},
   rules: [{apiGroups: [apps], resources: [statefulsets], resourceNames: [a], verbs: [get]}]}

@@ -37,4 +37,5 @@ class Leading(unittest.TestCase):
             self.assertIsNone(services.addresses(name))
 
     def test_a_slice_may_have_no_endpoints(self):
-        self.assertIsNone(self.services({**slice_of("a", True), "endpoints": None}).addresses("a.kv.svc.cluster.local"))
+        services = self.services(slice_of("a", True) | {"endpoints": None})
+        self.assertIsNone(services.addresses("a.kv.svc.cluster.local"))

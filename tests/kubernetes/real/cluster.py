@@ -3,7 +3,6 @@ the API. Used by main.py; cluster.py beside it is the one that is played by hand
 """
 
 import asyncio
-import os
 import pathlib
 
 import yaml

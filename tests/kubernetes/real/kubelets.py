@@ -3,7 +3,6 @@ are, and finish what is deleted. Used by cluster.py.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +27,6 @@ VOLUMES = "/api/v1/persistentvolumes"
 NEED_LIMIT_S = 60
 TOKEN_LIFETIME_S = 3600
 
-log = logging.getLogger("kubelets")
-
 
 class Kubelets:
     """`run` must be running."""
@@ -53,7 +50,7 @@ class Kubelets:
                     if "nodeName" in manifest["spec"] and uid not in known:
                         known.add(uid)
                         is_errand = manifest["spec"]["restartPolicy"] == "Never"
-                        run = self._run_errand if is_errand else self._run
+                        run = self._run_errand if is_errand else self._run_member
                         tasks.create_task(run(manifest))
                 await asyncio.sleep(PERIOD_S)
 
@@ -73,7 +70,7 @@ class Kubelets:
         volume = await self._api.get(f"{VOLUMES}/{bound['spec']['volumeName']}")
         return Path(volume["spec"]["hostPath"]["path"])
 
-    async def _run(self, manifest: Object) -> None:
+    async def _run_member(self, manifest: Object) -> None:
         """From when a pod is bound to a node until the API forgets it. When its node fails, the same
         pod starts anew."""
         metadata, spec = manifest["metadata"], manifest["spec"]

@@ -25,7 +25,7 @@ class Services:
         await self._slices.run()
 
     def endpoints(self, headless: bool) -> list[str]:
-        """Of the clients' service, or of the members' headless one, which has pods that are not ready."""
+        """Of the clients' service, or of the members' headless one, which lists all pods."""
         return [
             f"{endpoint['addresses'][0]}:{port['port']}"
             for item in self._slices.objects.values()
