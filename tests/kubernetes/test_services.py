@@ -36,6 +36,7 @@ class Leading(unittest.TestCase):
         for name in ["all.kv", "other.kv.svc.cluster.local", "a-1.all.kv.svc.cluster.local"]:
             self.assertIsNone(services.addresses(name))
 
-    def test_a_slice_may_have_no_endpoints(self):
-        services = self.services(slice_of("a", True) | {"endpoints": None})
+    def test_a_slice_may_have_neither_endpoints_nor_ports(self):
+        services = self.services(slice_of("a", True) | {"endpoints": None, "ports": None})
         self.assertIsNone(services.addresses("a.kv.svc.cluster.local"))
+        self.assertEqual(services.endpoints(headless=False), [])

@@ -30,7 +30,7 @@ class Services:
             f"{endpoint['addresses'][0]}:{port['port']}"
             for item in self._slices.objects.values()
             if (HEADLESS in item["metadata"]["labels"]) == headless
-            for port in item["ports"]
+            for port in item["ports"] or []
             if port["name"] == PORT
             for endpoint in _ready(item)
         ]
