@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 
 from container import Container, Root
-from podspec import Object, PodSpec, Unplayable
+from podspec import Object, PodSpec
 from probes import verdicts
 from sandbox import Node, Sandbox
 
@@ -36,8 +36,6 @@ class Pod:
         self.manifest = manifest
         self._sandbox = Sandbox(manifest, node, address)
         self._spec = PodSpec.read(manifest["spec"])
-        if self._spec.first:
-            raise Unplayable(f"containers before that of {self.name}")
         self._deleted = asyncio.Event()
         self._failed = False
         self._container: Container | None = None

@@ -17,7 +17,6 @@ POD_FIELDS = {
     "dnsPolicy",
     "enableServiceLinks",
     "hostname",
-    "initContainers",
     "nodeName",
     "preemptionPolicy",
     "priority",
@@ -146,22 +145,19 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class PodSpec:
-    """A pod with one container, and those that run before it."""
+    """A pod with one container."""
 
     volumes: dict[str, Object]
-    first: list[ContainerSpec]
     container: ContainerSpec
     grace_s: float
 
     @classmethod
     def read(cls, spec: Object) -> "PodSpec":
         _only(spec, POD_FIELDS, "the pod")
-        context = spec["securityContext"]
         (container,) = spec["containers"]
         return cls(
             volumes={volume["name"]: volume for volume in spec.get("volumes", [])},
-            first=[ContainerSpec.read(item, context) for item in spec.get("initContainers", [])],
-            container=ContainerSpec.read(container, context),
+            container=ContainerSpec.read(container, spec["securityContext"]),
             grace_s=spec.get("terminationGracePeriodSeconds", 30),
         )
 

@@ -69,7 +69,7 @@ class Pods(unittest.TestCase):
         startup, liveness = server.probes["startupProbe"], server.probes["livenessProbe"]
         self.assertEqual((startup.failure_threshold, startup.period_s), (9, 10))
         self.assertEqual((liveness.service, liveness.timeout_s), ("", 1))
-        self.assertEqual((pod.first, pod.grace_s), ([], 30))
+        self.assertEqual(pod.grace_s, 30)
 
     def test_a_field_that_is_not_played_is_refused(self):
         with self.assertRaisesRegex(Unplayable, "hostNetwork"):
