@@ -25,8 +25,8 @@
 //! - The last block of the log and its newest segment have nothing after them that says they were
 //!   there (`storage/wal/replay.rs`). A lost or misdirected last write is the same.
 //! - A stray write never lands where something was written after it: that would have replaced it.
-//! - A twin record is damaged only while both copies agree. Otherwise an update is under way, and
-//!   the one sound copy is not "one of two".
+//! - A twin record is damaged only while both copies should agree. Otherwise an update is under way,
+//!   and the one sound copy is not "one of two".
 //! - A lost identity is a lie only where other files tell of a history; else the directory is that
 //!   of a server that never started.
 //! - Spares, temporary files, retired segments, the older snapshot, the free part of a segment and
@@ -114,6 +114,7 @@ impl SimDisk {
             Lie::LostFile => self.lose_file(),
         }?;
         self.lied |= told.answer != Answer::Repair;
+        self.unsettled.insert(told.file);
         Some(told)
     }
 
@@ -184,7 +185,7 @@ impl SimDisk {
                                 == (segment, write.offset, write.end())
                         })
                 }
-                FileName::Identity | FileName::HardState => self.copies_agree(write.file),
+                FileName::Identity | FileName::HardState => self.is_settled(write.file),
                 FileName::IdentityTemp
                 | FileName::Spare(_)
                 | FileName::Snapshot(_)
@@ -237,10 +238,10 @@ impl SimDisk {
         headers.chain(blocks).collect()
     }
 
-    /// Both copies of each twin record, where they agree.
+    /// Both copies of each twin record, where they should agree.
     fn twin_copies(&self) -> Vec<Target> {
         let files = [FileName::Identity, FileName::HardState];
-        let agreeing = files.into_iter().filter(|file| self.copies_agree(*file));
+        let agreeing = files.into_iter().filter(|file| self.is_settled(*file));
         let copies = agreeing.flat_map(|file| [(file, 0), (file, BLOCK_BYTES as u64)]);
         copies
             .map(|(file, start)| Target {
@@ -252,10 +253,12 @@ impl SimDisk {
             .collect()
     }
 
-    fn copies_agree(&self, file: FileName) -> bool {
+    /// Whether each of the two copies of a twin record is as good as the other: no update of it was
+    /// broken off, or it made no difference.
+    fn is_settled(&self, file: FileName) -> bool {
         let copy = |at: u64| self.bytes.read_at(file, at, BLOCK_BYTES).unwrap_or_default();
         let (first, second) = (copy(0), copy(BLOCK_BYTES as u64));
-        !first.is_empty() && first == second
+        !first.is_empty() && (first == second || !self.unsettled.contains(&file))
     }
 
     /// The frames of the newest snapshot, without the zeros after them.

@@ -25,6 +25,7 @@ mod plan;
 mod tests;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 
 use bytes::Bytes;
@@ -57,6 +58,8 @@ pub struct SimDisk {
     slow_factor: u64,
     /// Whether a lie was told that recovery may refuse, and no op has come since.
     lied: bool,
+    /// Files whose last write was broken off, or lied about: two copies in one may differ.
+    unsettled: BTreeSet<FileName>,
 }
 
 /// When an op will be done.
@@ -102,6 +105,7 @@ impl SimDisk {
             full: false,
             slow_factor: 1,
             lied: false,
+            unsettled: BTreeSet::new(),
         }
     }
 
@@ -133,12 +137,16 @@ impl SimDisk {
         let at = self.in_flight.iter().position(|flying| is_same_place(flying, op));
         self.in_flight.remove(at.expect("an op completes that was submitted"));
         if let Some(fault) = self.fault_of(op) {
+            self.unsettled.extend(written(op).map(|write| write.file));
             self.fail(op, fault);
             return Err(fault);
         }
         self.begin(op);
         self.bytes.finish(op);
         self.ledger.finished(op);
+        if let Some(write) = written(op) {
+            self.unsettled.remove(&write.file);
+        }
         Ok(())
     }
 
@@ -173,6 +181,7 @@ impl SimDisk {
     /// The process dies. What it saw stays; of what was in flight any part has landed.
     pub fn kill(&mut self) {
         for op in std::mem::take(&mut self.in_flight) {
+            self.unsettled.extend(written(&op).map(|write| write.file));
             self.land_partly(&op);
         }
     }
@@ -193,6 +202,7 @@ impl SimDisk {
         self.bytes = CrashDisk::default();
         self.ledger = Ledger::default();
         self.lied = false;
+        self.unsettled.clear();
     }
 
     /// Lets all ops hang that are submitted from now on and those in flight, or lets them go on:

@@ -194,6 +194,12 @@ impl Kept {
         if !known {
             return Err(format!("{id} kept {:?} and finds {hard_state:?}", self.hard_state));
         }
+        // A snapshot of another history supersedes all that it finds, and may be durable before the
+        // server is told so (Raft §7).
+        let covered = self.get(snapshot.index);
+        if covered.is_some_and(|stamp| stamp.term != snapshot.term) {
+            return Ok(());
+        }
         for index in (self.base.0 + 1..=self.last().0).map(Index) {
             if index <= snapshot.index {
                 continue;
