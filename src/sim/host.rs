@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub(super) is_retired: bool,
     /// Nothing moves on it before this time.
     pub(super) stalled_until_us: u64,
+    /// Whether its process looks at its timers first when it goes on.
+    pub(super) wakes_by_timer: bool,
     /// Its disk answers nothing before this time.
     pub(super) hung_until_us: u64,
     /// When the world will look at its timers.
@@ -99,6 +101,7 @@ impl Host {
             may_bootstrap: number == 0,
             is_retired: false,
             stalled_until_us: 0,
+            wakes_by_timer: false,
             hung_until_us: 0,
             timer_at_us: u64::MAX,
             is_turn_planned: false,

@@ -164,6 +164,8 @@ pub(super) struct Hands<'a> {
     pub(super) chunk_bytes: usize,
     /// Whether clients' sockets are read, and answered, before those of peers.
     pub(super) clients_first: bool,
+    /// Whether timers are looked at before any socket is.
+    pub(super) timers_first: bool,
     pub(super) actions: Vec<Action>,
 }
 
@@ -234,6 +236,9 @@ impl Server {
     /// Takes in what has happened, and does what that leads to.
     pub(super) fn turn(&mut self, hands: &mut Hands<'_>) {
         let inbox = std::mem::take(&mut self.inbox);
+        if hands.timers_first {
+            self.think_about(VecDeque::new(), hands);
+        }
         if hands.clients_first {
             let (clients, others) = inbox.into_iter().partition(Input::is_request);
             self.think_about(clients, hands);

@@ -281,6 +281,7 @@ impl World {
             now_ms: host.clock.steady_ms(self.now_us),
             chunk_bytes: self.plan.chunk_bytes,
             clients_first: self.prng.below(4) == 0,
+            timers_first: std::mem::take(&mut host.wakes_by_timer),
             actions: Vec::new(),
         };
         server.turn(&mut hands);

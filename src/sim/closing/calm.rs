@@ -48,13 +48,14 @@ pub(super) fn leader_stays(world: &mut World) -> Result<(), Violation> {
     Err(Violation { property: Property::Liveness, detail })
 }
 
-/// A process stands still and goes on: that its probes were not answered is its own fault, and it
-/// suspects nobody (Lifeguard §IV-A).
+/// A process stands still and goes on, and looks at its timers before it reads the answers to its
+/// probes: that it has none is its own fault, and it suspects nobody (Lifeguard §IV-A).
 pub(super) fn nobody_is_blamed(world: &mut World) -> Result<(), Violation> {
     let Some(stalled) = pick(world, None) else { return Ok(()) };
     world.run_for(SETTLE_US)?;
     world.say(|| format!("=== n{} stands still", stalled + 1));
     world.hosts[stalled].stalled_until_us = world.now_us + STALL_US;
+    world.hosts[stalled].wakes_by_timer = true;
     let end_us = world.now_us + STALL_US + WATCH_US;
     while world.now_us < end_us {
         world.run_for(LOOK_US)?;

@@ -198,7 +198,13 @@ impl Kept {
         // server is told so (Raft §7).
         let covered = self.get(snapshot.index);
         if covered.is_some_and(|stamp| stamp.term != snapshot.term) {
-            return Ok(());
+            let kept = self.get(snapshot.index.next());
+            return match entries.first().map(Stamp::of) {
+                Some(found) if Some(found) == kept => {
+                    Err(format!("{id} finds {found:?} after a snapshot of another history"))
+                }
+                Some(_) | None => Ok(()),
+            };
         }
         for index in (self.base.0 + 1..=self.last().0).map(Index) {
             if index <= snapshot.index {
