@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import dns
 import network
+from child import end_with
 from container import Image
 from errand import Errand
 from kubelet import Pod
@@ -227,7 +228,7 @@ class Cluster:
         line = await asyncio.wait_for(server.stdout.readline(), API_LIMIT_S)
         if not line:
             raise OSError(f"{self._api} has ended, see above")
-        tasks.create_task(_end_with(server))
+        tasks.create_task(end_with("the API", server))
 
     def _apply(self, release: Release) -> None:
         self.release = release
@@ -246,13 +247,3 @@ class Cluster:
         half = file.with_suffix(".new")
         half.write_text(json.dumps(found))
         half.rename(file)
-
-
-async def _end_with(server: asyncio.subprocess.Process) -> None:
-    """Ends the API when the cluster ends, and the cluster when the API does."""
-    try:
-        code = await server.wait()
-    finally:
-        if server.returncode is None:
-            server.terminate()
-    raise OSError(f"the API has ended with {code}")

@@ -10,6 +10,7 @@ import pathlib
 import secrets
 
 import network
+from child import end_with
 from poll import until
 from real.api import Api
 
@@ -127,14 +128,4 @@ class Programs:
             program = await asyncio.create_subprocess_exec(
                 self._file, name, *arguments, stdout=log, stderr=log
             )
-        tasks.create_task(_end_with(name, program))
-
-
-async def _end_with(name: str, program: asyncio.subprocess.Process) -> None:
-    """Ends a program when the control plane ends, and the control plane when the program does."""
-    try:
-        code = await program.wait()
-    finally:
-        if program.returncode is None:
-            program.terminate()
-    raise OSError(f"{name} has ended with {code}")
+        tasks.create_task(end_with(name, program))
